@@ -1,0 +1,39 @@
+//! What a store calls inside its own transaction, so that projections are written together with the events.
+//!
+//! **Invariants:** a hook never refuses an append: what fails in it is the hook's own to isolate (a savepoint),
+//! record and catch up later. It is told how each transaction ended, so that what it caches stays true.
+
+use async_trait::async_trait;
+use lease_events::record::RecordedEvent;
+use sqlx::SqliteConnection;
+
+/// Something that follows appends inside a SQLite store's transactions.
+#[async_trait]
+pub trait SqliteAppendHook: Send + Sync {
+    /// Called once a transaction, after the events are written and before the commit. An error here is one of the
+    /// connection itself, and rolls the whole transaction back.
+    async fn on_append(&self, connection: &mut SqliteConnection, events: &[RecordedEvent]) -> Result<(), sqlx::Error>;
+
+    /// The transaction of the last [`Self::on_append`] was committed.
+    fn committed(&self);
+
+    /// The transaction of the last [`Self::on_append`] was rolled back: whatever was learnt in it is not so.
+    fn rolled_back(&self);
+
+    /// Another process has written to the database since the last transaction: cached rows may be stale.
+    fn changed_elsewhere(&self);
+}
+
+/// Work on the writer's connection between two appends, in a transaction of its own: how a projection catches up
+/// or is swapped without a second writer.
+#[async_trait]
+pub trait SqliteWriterJob: Send {
+    /// Runs inside `BEGIN IMMEDIATE` … `COMMIT`; an error rolls back.
+    async fn run(&mut self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error>;
+}
+
+/// Something that follows appends to the memory store, under its lock.
+pub trait MemoryAppendHook: Send + Sync {
+    /// Called once an append, after the events are stored and before it is answered.
+    fn on_append(&self, events: &[RecordedEvent]);
+}

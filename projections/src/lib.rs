@@ -1,0 +1,3 @@
+//! What is true now: tables that follow the log.
+
+pub mod projection;
