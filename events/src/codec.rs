@@ -171,7 +171,6 @@ macro_rules! events_of_category {
     ) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq)]
-        #[expect(clippy::large_enum_variant, reason = "events live for one append or one fold step, never in bulk")]
         pub enum $name {
             $(#[doc = concat!("`", $event_type, "`")] $variant($data),)*
         }

@@ -171,6 +171,7 @@ pub enum Direction {
 
 /// What a store can and cannot; the contract suite tests what is declared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "a list of independent yes-or-no facts, not a state")]
 pub struct Capabilities {
     /// Several processes may append to one store at once.
     pub several_processes: bool,
