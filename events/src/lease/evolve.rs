@@ -256,6 +256,9 @@ impl LeaseState {
         self.end_reason = Some(released.reason);
         self.failure_reason.clone_from(&released.failure_reason);
         self.cleanup_status = released.cleanup_status;
+        if released.cleanup_status != Some(CleanupStatus::Failed) {
+            self.needs_attention = false;
+        }
         self.next_action = self.after_release(recorded);
     }
 
