@@ -166,8 +166,7 @@ impl<'a> LeaseSession<'a> {
     /// Refuses events of which one may not follow: what is stored once is never taken back.
     fn check_legal(&self, events: &[LeaseEvent], encoded: &[NewEvent], expected: Expected) -> Result<(), AppendError> {
         let mut state = self.state.clone();
-        let mut revision = expected.first_revision();
-        for (event, encoded) in events.iter().zip(encoded) {
+        for (revision, (event, encoded)) in (expected.first_revision()..).zip(events.iter().zip(encoded)) {
             let now = self.context.clock.now();
             let provisional = recorded(encoded.clone(), &self.stream, revision, Position(u64::MAX), now);
             state = match LeaseState::evolve(state, event, &provisional) {
@@ -176,7 +175,6 @@ impl<'a> LeaseSession<'a> {
                     return Err(AppendError::Invalid { sentence: format!("{}: {illegal}", self.stream) });
                 }
             };
-            revision += 1;
         }
         Ok(())
     }
