@@ -60,15 +60,11 @@ pub fn check(authority: Option<&Authority>, state: &LeaseState) -> Result<(), Co
             })
         }
         Some(Authority::Operator { .. } | Authority::Run) => Ok(()),
-        Some(Authority::Holder { fencing_token: given }) => {
-            // A lease whose sandbox went to another lease is held under that one's token, which is higher.
-            let current = state.fencing_token().map(|token| token + u64::from(state.claimed_by.is_some()));
-            match current {
-                Some(current) if current == *given => Ok(()),
-                Some(current) => Err(CommandError::StaleFencingToken { lease_id, given: *given, current }),
-                None => Err(CommandError::LeaseNotActive { lease_id, status: state.status }),
-            }
-        }
+        Some(Authority::Holder { fencing_token: given }) => match state.fencing_token() {
+            Some(current) if current == *given => Ok(()),
+            Some(current) => Err(CommandError::StaleFencingToken { lease_id, given: *given, current }),
+            None => Err(CommandError::LeaseNotActive { lease_id, status: state.status }),
+        },
     }
 }
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 use lease_events::codec::encode;
 use lease_events::id::{CompanyId, EventId, LeaseId};
 use lease_events::lease::{LeaseEvent, LeaseState};
-use lease_events::record::{Metadata, RecordedEvent, StreamId};
-use lease_events::store::{Append, AppendError, Direction, EventStore, Expected, READ_EVENTS_MAX};
+use lease_events::record::{Metadata, NewEvent, Position, RecordedEvent, StreamId};
+use lease_events::store::{Append, AppendError, Direction, EventStore, Expected, READ_EVENTS_MAX, recorded};
 
 use super::Context;
 use super::caller::Command;
@@ -103,19 +103,10 @@ impl<'a> LeaseSession<'a> {
     /// Appends an intent, or anything that is not the outcome of an effect, at the loaded revision. A conflict is
     /// the caller's to decide on anew.
     pub async fn append(&mut self, company: CompanyId, events: &[LeaseEvent]) -> Result<(), AppendError> {
-        for event in events {
-            // What may follow an event of this same append is checked by its fold below.
-            if let Err(illegal) = LeaseState::check(self.state.as_ref(), event)
-                && events.len() == 1
-            {
-                return Err(AppendError::Invalid { sentence: format!("{}: {illegal}", self.stream) });
-            }
-        }
-        let append = Append {
-            stream: self.stream.clone(),
-            expected: Expected::after(self.state.as_ref().map(|state| state.revision)),
-            events: encode(events, &self.stream, company, self.command.id, self.written, &self.metadata()),
-        };
+        let expected = Expected::after(self.state.as_ref().map(|state| state.revision));
+        let encoded = encode(events, &self.stream, company, self.command.id, self.written, &self.metadata());
+        self.check_legal(events, &encoded, expected)?;
+        let append = Append { stream: self.stream.clone(), expected, events: encoded };
         let appended = append_surely(self.context.store.as_ref(), append).await?;
         self.fold(&appended.events).map_err(|error| AppendError::Invalid { sentence: error.to_string() })
     }
@@ -170,6 +161,22 @@ impl<'a> LeaseSession<'a> {
             }
         }
         Err(CommandError::Contention { stream: self.stream.clone() })
+    }
+
+    /// Refuses events of which one may not follow: what is stored once is never taken back.
+    fn check_legal(&self, events: &[LeaseEvent], encoded: &[NewEvent], expected: Expected) -> Result<(), AppendError> {
+        let mut state = self.state.clone();
+        for (revision, (event, encoded)) in (expected.first_revision()..).zip(events.iter().zip(encoded)) {
+            let now = self.context.clock.now();
+            let provisional = recorded(encoded.clone(), &self.stream, revision, Position(u64::MAX), now);
+            state = match LeaseState::evolve(state, event, &provisional) {
+                Ok(state) => Some(state),
+                Err(illegal) => {
+                    return Err(AppendError::Invalid { sentence: format!("{}: {illegal}", self.stream) });
+                }
+            };
+        }
+        Ok(())
     }
 
     /// What stands beside the data: the lease's run is the conversation, whoever acts on it.

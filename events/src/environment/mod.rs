@@ -9,7 +9,6 @@ use crate::codec::{DomainEvent, decode};
 use crate::events_of_category;
 use crate::id::{CompanyId, EnvironmentId};
 use crate::lease::state::FoldError;
-use crate::lease::transition::IllegalTransition;
 use crate::record::{Position, RecordedEvent};
 
 events_of_category! {
@@ -137,10 +136,12 @@ impl EnvironmentState {
     /// The state after one more recorded event of the environment's stream; `None` before the first.
     pub fn apply(state: Option<Self>, recorded: &RecordedEvent) -> Result<Self, FoldError> {
         let event: EnvironmentEvent = decode(recorded)?;
-        let illegal = || FoldError::Illegal {
+        let status = state.as_ref().map(|state| state.status);
+        let illegal = || FoldError::IllegalInEnvironment {
             stream: recorded.stream_id.to_string(),
             revision: recorded.stream_revision,
-            illegal: IllegalTransition { status: None, event_type: event.event_type() },
+            status,
+            event_type: event.event_type(),
         };
         let mut next = match (state, &event) {
             (None, EnvironmentEvent::Created(created)) => Self {

@@ -1,12 +1,16 @@
 //! The fold itself: how each event changes a lease. One function an event; none looks at a clock.
 
+use chrono::{DateTime, Utc};
+
 use super::event::{
     LeaseAcquireFailed, LeaseCleanupEscalated, LeaseCleanupFailed, LeaseEffectUnknown, LeaseEvent,
     LeaseReleaseRequested, LeaseReleased, LeaseRequested,
 };
 use super::state::{InFlight, LeaseState, NextAction, ProviderLease, ReleaseIntent};
 use super::transition::IllegalTransition;
-use super::vocabulary::{CleanupStatus, Effect, LeaseStatus, NextActionKind, Policy, ReleaseStatus, Teardown};
+use super::vocabulary::{
+    CleanupStatus, Effect, LeaseStatus, NextActionKind, Policy, Reason, ReleaseStatus, Teardown, WorkspaceKind,
+};
 use crate::codec::DomainEvent;
 use crate::failure::Fault;
 use crate::id::LeaseId;
@@ -139,13 +143,17 @@ impl LeaseState {
                 self.claimed_by = Some(claimed.by_lease_id);
                 self.cleanup_status = None;
                 self.next_action = None;
+                // Should it come back, whoever holds it next needs a higher token than the claimant had.
+                if let Some(held) = &mut self.provider_lease {
+                    held.fencing_token = claimed.next_fencing_token;
+                }
             }
             LeaseEvent::CleanupFailed(failed) => self.fail_cleanup(failed, recorded),
             LeaseEvent::CleanupEscalated(escalated) => self.escalate(escalated, recorded),
             LeaseEvent::CleanupSucceeded(_) | LeaseEvent::CleanupWaived(_) => self.clean(recorded),
             LeaseEvent::Destroyed(destroyed) => {
-                self.end(destroyed.status, recorded);
                 self.end_reason = self.end_reason.or(Some(destroyed.reason));
+                self.end(destroyed.status, recorded);
                 self.clean(recorded);
             }
         }
@@ -167,17 +175,19 @@ impl LeaseState {
         self.last_used_at = recorded.recorded_at;
         self.last_fault = None;
         self.needs_attention = false;
-        if self.release.is_some() && self.ended_at.is_none() {
+        self.cleanup_status = None;
+        self.bound_by_provider();
+        if let Some(release) = &self.release
+            && let Some(in_flight) = &mut self.in_flight
+        {
             // The release overtook the acquire: what the provider gave is released at once.
             self.status = LeaseStatus::Releasing;
-            self.next_action = self.in_flight.as_ref().map(|in_flight| NextAction {
+            in_flight.effect = effect_of(release.teardown);
+            self.next_action = Some(NextAction {
                 action: NextActionKind::FinishRelease,
                 at: Some(in_flight.settle_at),
                 because: "it was released before the provider had answered".to_owned(),
             });
-            if let Some(in_flight) = &mut self.in_flight {
-                in_flight.effect = Effect::Release;
-            }
         } else {
             self.status = LeaseStatus::Active;
             self.in_flight = None;
@@ -186,7 +196,6 @@ impl LeaseState {
             self.ended_at = None;
             self.end_reason = None;
             self.failure_reason = None;
-            self.cleanup_status = None;
             self.plan_expiry("its time is over then, and nobody renewed it");
         }
     }
@@ -197,6 +206,9 @@ impl LeaseState {
         self.failure_reason = failed.fault.as_ref().map(|fault| fault.message.clone());
         self.last_fault.clone_from(&failed.fault);
         self.resuming_from = None;
+        // Nothing of it is at the provider: whatever was tried to settle it is done with.
+        self.cleanup_status = None;
+        self.needs_attention = false;
         self.end(status, recorded);
         self.next_action = None;
     }
@@ -209,7 +221,7 @@ impl LeaseState {
             in_flight.settle_at = unknown.settle_at;
         }
         self.next_action = Some(NextAction {
-            action: NextActionKind::SettleAcquire,
+            action: self.settling(),
             at: Some(unknown.settle_at),
             because: format!("{}; it is settled by {}", unknown.fault.message, unknown.settle_by),
         });
@@ -227,8 +239,11 @@ impl LeaseState {
             return;
         }
         self.status = if self.ended_as.is_some() { LeaseStatus::PendingCleanup } else { LeaseStatus::Releasing };
-        let effect = if release.teardown == Teardown::Destroy { Effect::Destroy } else { Effect::Release };
-        self.in_flight = Some(InFlight { effect, owner: release.owner.clone(), settle_at: release.settle_at });
+        self.in_flight = Some(InFlight {
+            effect: effect_of(release.teardown),
+            owner: release.owner.clone(),
+            settle_at: release.settle_at,
+        });
         self.next_action = Some(NextAction {
             action: NextActionKind::FinishRelease,
             at: Some(release.settle_at),
@@ -241,20 +256,43 @@ impl LeaseState {
         self.end_reason = Some(released.reason);
         self.failure_reason.clone_from(&released.failure_reason);
         self.cleanup_status = released.cleanup_status;
-        self.next_action = match (released.cleanup_status, released.status) {
-            (Some(CleanupStatus::Pending), LeaseStatus::Retained) => {
+        if released.cleanup_status != Some(CleanupStatus::Failed) {
+            self.needs_attention = false;
+        }
+        self.next_action = self.after_release(recorded);
+    }
+
+    /// What follows an end: whatever nobody is meant to keep is due for cleanup at once.
+    fn after_release(&self, recorded: &RecordedEvent) -> Option<NextAction> {
+        let due = |because: &str| NextAction {
+            action: NextActionKind::RetryCleanup,
+            at: Some(recorded.recorded_at),
+            because: because.to_owned(),
+        };
+        match self.cleanup_status? {
+            CleanupStatus::Success => None,
+            CleanupStatus::Failed => Some(due("its cleanup failed")),
+            CleanupStatus::Pending if self.status == LeaseStatus::Retained => {
                 Some(waits(NextActionKind::AwaitOperator, "what it holds is kept for inspection"))
             }
-            (Some(CleanupStatus::Pending), _) => {
+            CleanupStatus::Pending if self.is_reusable() => {
                 Some(waits(NextActionKind::AwaitReuse, &format!("its policy is {}", self.policy)))
             }
-            (Some(CleanupStatus::Failed), _) => Some(waits(NextActionKind::RetryCleanup, "its cleanup failed")),
-            _ => None,
-        };
+            CleanupStatus::Pending if self.claimed_by.is_some() => Some(waits(
+                NextActionKind::AwaitOperator,
+                "another lease took it over, could not resume it, and kept it",
+            )),
+            CleanupStatus::Pending if self.workspace_kind == WorkspaceKind::SoleCopy => {
+                Some(waits(NextActionKind::AwaitOperator, "its workspace may be the only copy of somebody's work"))
+            }
+            CleanupStatus::Pending => Some(due("nobody keeps what it held")),
+        }
     }
 
     fn fail_cleanup(&mut self, failed: &LeaseCleanupFailed, recorded: &RecordedEvent) {
-        self.cleanup_attempts = failed.attempt;
+        if failed.charged {
+            self.cleanup_attempts = failed.attempt;
+        }
         self.await_next_try(&failed.fault, failed.next_try_at, recorded);
     }
 
@@ -263,24 +301,25 @@ impl LeaseState {
         self.await_next_try(&escalated.fault, escalated.next_try_at, recorded);
     }
 
-    fn await_next_try(
-        &mut self,
-        fault: &Fault,
-        next_try_at: Option<chrono::DateTime<chrono::Utc>>,
-        recorded: &RecordedEvent,
-    ) {
+    fn await_next_try(&mut self, fault: &Fault, next_try_at: Option<DateTime<Utc>>, recorded: &RecordedEvent) {
         self.cleanup_status = Some(CleanupStatus::Failed);
         self.last_fault = Some(fault.clone());
         if let Some(ended_as) = self.ended_as {
             self.end(ended_as, recorded);
         }
-        let action = if next_try_at.is_some() { NextActionKind::RetryCleanup } else { NextActionKind::AwaitOperator };
+        let action = match next_try_at {
+            None => NextActionKind::AwaitOperator,
+            Some(_) if self.status.is_open() => self.settling(),
+            Some(_) => NextActionKind::RetryCleanup,
+        };
         self.next_action = Some(NextAction { action, at: next_try_at, because: fault.message.clone() });
     }
 
     fn clean(&mut self, recorded: &RecordedEvent) {
-        let status = self.ended_as.unwrap_or(LeaseStatus::Failed);
-        self.end(status, recorded);
+        let wanted = self.release.as_ref().map(|release| (status_of(release.status), release.reason));
+        let (status, reason) = wanted.unwrap_or((LeaseStatus::Failed, Reason::RecoverySettled));
+        self.end_reason = self.end_reason.or(Some(reason));
+        self.end(self.ended_as.unwrap_or(status), recorded);
         self.cleanup_status = Some(CleanupStatus::Success);
         self.needs_attention = false;
         self.next_action = None;
@@ -294,14 +333,32 @@ impl LeaseState {
         self.release = None;
     }
 
-    fn plan_expiry(&mut self, because: &str) {
+    /// What settles the effect in flight.
+    fn settling(&self) -> NextActionKind {
+        if self.provider_lease.is_some() { NextActionKind::FinishRelease } else { NextActionKind::SettleAcquire }
+    }
+
+    /// Works out the end: the earlier of the wanted one and the provider's. Gives the provider's.
+    fn bound_by_provider(&mut self) -> Option<DateTime<Utc>> {
         let provider_end = self.provider_lease.as_ref().and_then(|held| held.expires_at);
         self.expires_at = [self.requested_expires_at, provider_end].into_iter().flatten().min();
+        provider_end
+    }
+
+    fn plan_expiry(&mut self, because: &str) {
+        let provider_end = self.bound_by_provider();
         self.next_action = self.expires_at.map(|at| NextAction {
             action: NextActionKind::Expire,
             at: Some(at),
             because: if provider_end == Some(at) { "the provider ends it then".to_owned() } else { because.to_owned() },
         });
+    }
+}
+
+fn effect_of(teardown: Teardown) -> Effect {
+    match teardown {
+        Teardown::ByPolicy => Effect::Release,
+        Teardown::Destroy => Effect::Destroy,
     }
 }
 

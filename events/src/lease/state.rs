@@ -5,11 +5,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::event::LeaseEvent;
-use super::transition::{IllegalTransition, is_allowed};
+use super::transition::IllegalTransition;
 use super::vocabulary::{
     CleanupStatus, Effect, LeaseStatus, NextActionKind, Policy, Reason, ReleaseStatus, Teardown, WorkspaceKind,
 };
-use crate::codec::{DecodeError, DomainEvent, decode};
+use crate::codec::{DecodeError, decode};
+use crate::environment::EnvironmentStatus;
 use crate::failure::Fault;
 use crate::id::{CompanyId, EnvironmentId, LeaseId, LedgerId, RunId};
 use crate::record::{Position, RecordedEvent};
@@ -73,7 +74,7 @@ pub struct LeaseState {
     pub in_flight: Option<InFlight>,
     /// The release that was asked for.
     pub release: Option<ReleaseIntent>,
-    /// The lease that took over what this one held.
+    /// The lease that took over what this one held, or tried to.
     pub claimed_by: Option<LeaseId>,
     /// The end that the caller wants.
     pub requested_expires_at: Option<DateTime<Utc>>,
@@ -179,6 +180,21 @@ pub enum FoldError {
         /// Why.
         illegal: IllegalTransition,
     },
+    /// It may not follow in an environment's stream: that stream is corrupt.
+    #[error(
+        "stream {stream} is corrupt at revision {revision}: an {event_type} may not follow in an environment that is {}",
+        .status.map_or("not there", EnvironmentStatus::as_str)
+    )]
+    IllegalInEnvironment {
+        /// The stream.
+        stream: String,
+        /// The revision of the event that may not follow.
+        revision: u64,
+        /// Where the environment stands; `None` where it is not there.
+        status: Option<EnvironmentStatus>,
+        /// What was to follow.
+        event_type: &'static str,
+    },
 }
 
 impl LeaseState {
@@ -195,23 +211,6 @@ impl LeaseState {
     /// The state after all of `events`; `None` where there is none.
     pub fn fold<'a>(events: impl IntoIterator<Item = &'a RecordedEvent>) -> Result<Option<Self>, FoldError> {
         events.into_iter().try_fold(None, |state, recorded| Self::apply(state, recorded).map(Some))
-    }
-
-    /// Whether `event` may follow now. Beyond the table: a lease is claimed once, and only while it keeps
-    /// something; what was claimed comes back only to a lease that was claimed; a retained lease resumes only what
-    /// it still keeps.
-    pub fn check(state: Option<&Self>, event: &LeaseEvent) -> Result<(), IllegalTransition> {
-        let status = state.map(|state| state.status);
-        let legal = is_allowed(status, event)
-            && state.is_none_or(|state| match event {
-                LeaseEvent::ReuseClaimed(_) => state.is_reusable(),
-                LeaseEvent::Released(_) => state.status == LeaseStatus::Releasing || state.claimed_by.is_some(),
-                LeaseEvent::Resumed(resumed) if state.status == LeaseStatus::Retained => {
-                    state.keeps_something() && resumed.from_lease_id.is_none()
-                }
-                _ => true,
-            });
-        if legal { Ok(()) } else { Err(IllegalTransition { status, event_type: event.event_type() }) }
     }
 
     /// Whether something of it is, or may be, kept at the provider after its end, in its own name.
@@ -231,13 +230,20 @@ impl LeaseState {
             && self.provider_lease_id().is_some()
     }
 
+    /// Whether what it held is another lease's now, and that one's to clean up: claimed, and not come back.
+    #[must_use]
+    pub fn is_claimed_away(&self) -> bool {
+        !self.status.is_open() && self.claimed_by.is_some() && self.cleanup_status.is_none()
+    }
+
     /// The provider's name of what it holds or held.
     #[must_use]
     pub fn provider_lease_id(&self) -> Option<&str> {
         self.provider_lease.as_ref().and_then(|held| held.provider_lease_id.as_deref())
     }
 
-    /// The token of its holding, from the moment the provider answered.
+    /// The highest token known of its provider lease, from the moment the provider answered: that of its holding,
+    /// or of the claim that took it over.
     #[must_use]
     pub fn fencing_token(&self) -> Option<u64> {
         self.provider_lease.as_ref().map(|held| held.fencing_token)

@@ -1,0 +1,97 @@
+//! Whether every dependency that is built here has a licence that this project accepts. `cargo deny` does more where
+//! it is installed; this needs nothing but cargo, and `deny.toml` has the same list.
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::run::output_of;
+
+/// The licences that need no more than a notice.
+const ACCEPTED: &[&str] = &[
+    "0BSD",
+    "Apache-2.0",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "BSL-1.0",
+    "ISC",
+    "MIT",
+    "Unicode-3.0",
+    "Unlicense",
+    "Zlib",
+];
+
+/// Checks every package that cargo resolves for this machine's platform.
+pub(crate) fn check(_arguments: &[String]) -> Result<()> {
+    let version = output_of("rustc", &["--version", "--verbose"])?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc names no host platform")?;
+    let metadata = output_of("cargo", &["metadata", "--format-version", "1", "--locked", "--filter-platform", host])?;
+    let metadata: Value = serde_json::from_str(&metadata).context("cargo metadata is not JSON")?;
+    let packages = metadata["packages"].as_array().context("cargo metadata has no packages")?;
+    let refused: Vec<String> = packages.iter().filter_map(refusal).collect();
+    if !refused.is_empty() {
+        bail!(
+            "these packages have no licence that is accepted (xtask/src/licences.rs has the list):\n{}",
+            refused.join("\n")
+        );
+    }
+    eprintln!("The licences of all {} packages are accepted.", packages.len());
+    Ok(())
+}
+
+fn refusal(package: &Value) -> Option<String> {
+    let (name, version) = (package["name"].as_str()?, package["version"].as_str()?);
+    match package["license"].as_str() {
+        None => Some(format!("  {name} {version}: it names none")),
+        Some(expression) if accepts(expression) => None,
+        Some(expression) => Some(format!("  {name} {version}: {expression}")),
+    }
+}
+
+/// Whether one of the alternatives of an SPDX expression asks only for what is accepted. `/` is the old `OR`. An
+/// expression of any other form is refused, so that somebody looks.
+fn accepts(expression: &str) -> bool {
+    // ANDs of bracketed ORs are the one nested form in use: every part must hold.
+    if let Some((left, right)) =
+        expression.split_once(") AND ").and_then(|(left, right)| Some((left.strip_prefix('(')?, right)))
+    {
+        return accepts(left) && accepts(right);
+    }
+    expression
+        .replace('/', " OR ")
+        .split(" OR ")
+        .any(|alternative| alternative.split(" AND ").all(|licence| ACCEPTED.contains(&licence.trim())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expression_is_accepted_where_one_alternative_is() {
+        for good in [
+            "MIT",
+            "MIT OR GPL-3.0",
+            "MIT/Apache-2.0",
+            "MIT AND BSD-3-Clause",
+            "(MIT OR Apache-2.0) AND Unicode-3.0",
+            "Apache-2.0 WITH LLVM-exception OR Apache-2.0 OR MIT",
+        ] {
+            assert!(accepts(good), "{good}");
+        }
+        for bad in ["GPL-3.0", "MIT AND GPL-3.0", "(MIT OR Apache-2.0) AND GPL-3.0", "(GPL-3.0)", ""] {
+            assert!(!accepts(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn deny_toml_has_the_same_list() {
+        let listed: Vec<&str> = include_str!("../../deny.toml")
+            .lines()
+            .skip_while(|line| *line != "allow = [")
+            .skip(1)
+            .take_while(|line| *line != "]")
+            .map(|line| line.trim().trim_matches(['"', ',']))
+            .collect();
+        assert_eq!(listed, ACCEPTED);
+    }
+}

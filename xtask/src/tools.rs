@@ -1,0 +1,66 @@
+//! What the tests need besides Rust, installed where it is missing: Debian packages, and cargo-nextest.
+
+use anyhow::{Context, Result};
+
+use crate::run::{answers, run, run_words};
+
+/// The cargo-nextest that is built where none is there: one that the project's Rust can build.
+const NEXTEST_VERSION: &str = "0.9.143";
+
+/// A program that tests start, and the Debian package that has it.
+struct Program {
+    name: &'static str,
+    package: &'static str,
+    what_for: &'static str,
+}
+
+const PROGRAMS: &[Program] = &[
+    Program { name: "bwrap", package: "bubblewrap", what_for: "the sandbox" },
+    Program { name: "prlimit", package: "util-linux", what_for: "the sandbox's limits" },
+];
+
+/// Installs the Debian packages whose programs are missing.
+pub(crate) fn install_programs() -> Result<()> {
+    let missing: Vec<&Program> = PROGRAMS.iter().filter(|program| !answers(program.name, &["--version"])).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    for program in &missing {
+        eprintln!(
+            "{} is missing: it is {}. Installing the package {}.",
+            program.name, program.what_for, program.package
+        );
+    }
+    let mut install = vec!["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"];
+    if !answers("sh", &["-c", "test \"$(id -u)\" = 0"]) {
+        eprintln!("This is not root: sudo asks for it.");
+        install.insert(0, "sudo");
+    }
+    let mut update = install.clone();
+    update.push("update");
+    install.extend(["install", "--yes", "--no-install-recommends"]);
+    install.extend(missing.iter().map(|program| program.package));
+    let hint = || {
+        let packages: Vec<&str> = missing.iter().map(|program| program.package).collect();
+        format!("the tests need the packages {}; install them by hand", packages.join(" and "))
+    };
+    run_words(&update, &[]).with_context(hint)?;
+    run_words(&install, &[]).with_context(hint)
+}
+
+/// Whether cargo-nextest is there, or could be built.
+pub(crate) fn nextest() -> bool {
+    if answers("cargo", &["nextest", "--version"]) {
+        return true;
+    }
+    eprintln!(
+        "cargo-nextest is missing: it runs the tests. Building version {NEXTEST_VERSION}, once, in some minutes."
+    );
+    match run(&format!("cargo install --locked cargo-nextest --version {NEXTEST_VERSION}"), &[]) {
+        Ok(()) => true,
+        Err(error) => {
+            eprintln!("It cannot be built ({error:#}); cargo test runs the tests instead, without time limits.");
+            false
+        }
+    }
+}
