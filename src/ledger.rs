@@ -252,6 +252,12 @@ impl Ledger {
         self.context.drivers.keys()
     }
 
+    /// Whether it takes no more commands.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.is_cancelled()
+    }
+
     /// Takes no more commands, finishes those under way, and closes the store.
     pub async fn stop(&self) {
         self.stopping.cancel();
