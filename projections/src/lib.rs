@@ -1,3 +1,4 @@
 //! What is true now: tables that follow the log.
 
 pub mod projection;
+pub mod read_model;

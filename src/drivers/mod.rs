@@ -303,7 +303,8 @@ pub enum OutputStream {
 pub type OutputSink = mpsc::Sender<OutputChunk>;
 
 /// How a command ended. Its output went to the [`OutputSink`].
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Execution {
     /// Its exit code, where it exited.
     pub exit_code: Option<i32>,

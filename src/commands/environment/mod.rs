@@ -1,0 +1,101 @@
+//! Commands on environments: create, update, probe, archive; and how they are loaded.
+
+pub mod archive;
+pub mod create;
+pub mod probe;
+pub mod update;
+
+use lease_events::codec::encode;
+use lease_events::environment::{EnvironmentEvent, EnvironmentState};
+use lease_events::id::{CompanyId, EnvironmentId};
+use lease_events::record::StreamId;
+use lease_events::store::{Append, AppendError, Direction, Expected, READ_EVENTS_MAX};
+
+use super::Context;
+use super::caller::Command;
+use super::error::CommandError;
+use super::session::append_surely;
+
+/// How often a change of an environment is tried against others who change it.
+const CONFLICTS_MAX: u32 = 8;
+
+/// The environment as its stream says now; `None` where it is not there.
+pub async fn load(context: &Context, id: EnvironmentId) -> Result<Option<EnvironmentState>, CommandError> {
+    let stream = StreamId::environment(id);
+    let mut state = None;
+    let mut from = 0;
+    loop {
+        let events = context.store.read_stream(&stream, from, Direction::Forwards, READ_EVENTS_MAX).await?;
+        for recorded in &events {
+            state = Some(EnvironmentState::apply(state, recorded)?);
+        }
+        if events.len() < READ_EVENTS_MAX {
+            return Ok(state);
+        }
+        from += events.len() as u64;
+    }
+}
+
+/// The environment of this id in this company.
+pub async fn load_in(
+    context: &Context,
+    environment_id: EnvironmentId,
+    company_id: CompanyId,
+) -> Result<EnvironmentState, CommandError> {
+    load(context, environment_id)
+        .await?
+        .filter(|environment| environment.company_id == company_id)
+        .ok_or(CommandError::UnknownEnvironment { environment_id, company_id })
+}
+
+/// Refuses where the caller decided on another revision than the present one.
+fn check_revision(if_revision: Option<u64>, state: &EnvironmentState) -> Result<(), CommandError> {
+    match if_revision {
+        Some(expected) if expected != state.revision => Err(CommandError::RevisionMismatch {
+            stream: StreamId::environment(state.environment_id),
+            expected,
+            actual: state.revision,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Appends one event at `expected` and answers the state behind it.
+async fn append(
+    context: &Context,
+    command: &Command,
+    environment_id: EnvironmentId,
+    company_id: CompanyId,
+    state: Option<EnvironmentState>,
+    event: EnvironmentEvent,
+) -> Result<EnvironmentState, CommandError> {
+    let stream = StreamId::environment(environment_id);
+    let expected = Expected::after(state.as_ref().map(|state| state.revision));
+    let events = encode(&[event], &stream, company_id, command.id, 0, &command.metadata());
+    let appended = append_surely(context.store.as_ref(), Append { stream, expected, events }).await?;
+    let mut state = state;
+    for recorded in &appended.events {
+        state = Some(EnvironmentState::apply(state, recorded)?);
+    }
+    state.ok_or(CommandError::UnknownEnvironment { environment_id, company_id })
+}
+
+/// Loads, decides and appends one event until nobody else comes between. `decide` answers `None` where nothing is
+/// to be changed.
+async fn change(
+    context: &Context,
+    command: &Command,
+    environment_id: EnvironmentId,
+    company_id: CompanyId,
+    mut decide: impl FnMut(&EnvironmentState) -> Result<Option<EnvironmentEvent>, CommandError>,
+) -> Result<EnvironmentState, CommandError> {
+    for _ in 0..CONFLICTS_MAX {
+        let state = load_in(context, environment_id, company_id).await?;
+        let Some(event) = decide(&state)? else { return Ok(state) };
+        match append(context, command, environment_id, company_id, Some(state), event).await {
+            Err(CommandError::Append(AppendError::WrongExpectedRevision { .. })) => {}
+            result => return result,
+        }
+    }
+    Err(CommandError::Contention { stream: StreamId::environment(environment_id) })
+}

@@ -1,0 +1,37 @@
+//! Probe an environment: would it work? The finding is put on record. A probe is no activity of any lease.
+
+use lease_events::environment::{EnvironmentProbed, EnvironmentState};
+use lease_events::id::{CompanyId, EnvironmentId};
+use serde::Serialize;
+
+use super::{Command, CommandError, Context};
+use crate::drivers::ProbeReport;
+
+/// What is asked.
+#[derive(Debug, Clone, Serialize)]
+pub struct ProbeEnvironment {
+    /// The tenant.
+    pub company_id: CompanyId,
+    /// The environment.
+    pub environment_id: EnvironmentId,
+}
+
+/// Asks the driver, and records what it found.
+pub async fn probe(
+    context: &Context,
+    command: &Command,
+    request: &ProbeEnvironment,
+) -> Result<(EnvironmentState, ProbeReport), CommandError> {
+    let environment = super::load_in(context, request.environment_id, request.company_id).await?;
+    let driver = context.drivers.get(&environment.driver).ok_or_else(|| CommandError::UnknownDriver {
+        driver: environment.driver.clone(),
+        known: context.drivers.keys(),
+    })?;
+    let report = driver.probe(&environment.config).await;
+    let probed = EnvironmentProbed { ok: report.ok, summary: report.summary.clone() };
+    let state = super::change(context, command, request.environment_id, request.company_id, |_| {
+        Ok(Some(probed.clone().into()))
+    })
+    .await?;
+    Ok((state, report))
+}

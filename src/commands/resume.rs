@@ -1,0 +1,100 @@
+//! Resume: the provider lease of an active lease, or of one retained for inspection, is made to run again, under a
+//! new and higher fencing token. Nothing new is made, so there is no intent to leave behind.
+
+use lease_events::failure::Fault;
+use lease_events::id::{CompanyId, LeaseId};
+use lease_events::lease::LeaseState;
+use lease_events::lease::event::{LeaseCleanupSucceeded, LeaseEvent, LeaseResumed, Receipt};
+use lease_events::lease::vocabulary::{Effect, LeaseStatus, ReceiptState};
+use serde::Serialize;
+
+use super::Context;
+use super::authority::{self, Authority};
+use super::caller::Command;
+use super::effect::{driver_of, held, scope, within};
+use super::error::CommandError;
+use super::session::LeaseSession;
+use crate::drivers::{Acquired, Outcome, Resumed};
+
+/// What is asked.
+#[derive(Debug, Clone, Serialize)]
+pub struct ResumeRequest {
+    /// The tenant, where the caller is bound to one.
+    pub company_id: Option<CompanyId>,
+    /// The lease.
+    pub lease_id: LeaseId,
+    /// By what right.
+    pub authority: Option<Authority>,
+    /// The revision that the caller decided on.
+    pub if_revision: Option<u64>,
+}
+
+/// Resumes what the lease holds; the answer bears the new token.
+pub async fn resume(context: &Context, command: &Command, request: &ResumeRequest) -> Result<LeaseState, CommandError> {
+    // A release of the same lease waits until the resume is on record, and so hits what is then held.
+    let _held = context.locks.hold(request.lease_id.0).await;
+    let mut session = LeaseSession::load_existing(context, command, request.lease_id, request.company_id).await?;
+    if session.written() > 0 {
+        return session.into_state();
+    }
+    let state = session.state()?;
+    authority::check_revision(request.if_revision, state)?;
+    check_resumable(state, context.clock.now())?;
+    authority::check(request.authority.as_ref(), state)?;
+
+    let lease_id = request.lease_id;
+    let token = state.fencing_token().unwrap_or_default() + 1;
+    let driver = driver_of(context, state)?;
+    let limit = driver.traits(&state.config).call_timeout;
+    let before = held(state);
+    match within(limit, driver.resume(&scope(state, token, 1), &before)).await {
+        Outcome::Done(Resumed::Same(now_held)) if is_same(&before, &now_held) => {
+            session.append_outcome(|_| vec![resumed(now_held.clone(), token, None).into()]).await?;
+            session.into_state()
+        }
+        Outcome::Done(Resumed::Gone | Resumed::Same(_)) => {
+            let fault = Fault::new("gone", "the provider has nothing of it any more; acquire a new lease");
+            if session.state()?.status == LeaseStatus::Retained {
+                session.append_outcome(|state| vec![gone(state)]).await?;
+            }
+            Err(CommandError::Provider { lease_id, effect: Effect::Resume, fault })
+        }
+        Outcome::NotDone(fault) | Outcome::Refused(fault) => {
+            Err(CommandError::Provider { lease_id, effect: Effect::Resume, fault })
+        }
+        Outcome::Unknown(fault) => Err(CommandError::OutcomeUnknown { lease_id, effect: Effect::Resume, fault }),
+    }
+}
+
+fn check_resumable(state: &LeaseState, now: chrono::DateTime<chrono::Utc>) -> Result<(), CommandError> {
+    if state.status == LeaseStatus::Retained && state.keeps_something() && state.claimed_by.is_none() {
+        return Ok(());
+    }
+    authority::check_usable(state, now)
+}
+
+/// What a resume puts on record.
+pub(super) fn resumed(now_held: Acquired, fencing_token: u64, from_lease_id: Option<LeaseId>) -> LeaseResumed {
+    LeaseResumed {
+        provider_lease_id: now_held.provider_lease_id.unwrap_or_default(),
+        metadata: now_held.metadata,
+        expires_at: now_held.expires_at,
+        fencing_token,
+        from_lease_id,
+    }
+}
+
+/// That nothing of the lease is at the provider any more.
+pub(super) fn gone(state: &LeaseState) -> LeaseEvent {
+    let provider_lease_id = state.provider_lease_id().map(str::to_owned);
+    LeaseCleanupSucceeded { receipt: Receipt { state: ReceiptState::Gone, provider_lease_id } }.into()
+}
+
+/// Whether what was resumed is what was held: the same id, and the same place where both name one (B16).
+pub(super) fn is_same(before: &crate::drivers::Held, now: &Acquired) -> bool {
+    let same_place = match (before.metadata.get("remoteCwd"), now.metadata.get("remoteCwd")) {
+        (Some(before), Some(now)) => before == now,
+        _ => true,
+    };
+    now.provider_lease_id.is_some() && before.provider_lease_id == now.provider_lease_id && same_place
+}

@@ -1,0 +1,165 @@
+//! Wiring: the only file that names a concrete store, driver or projection executor, and joins them to a ledger.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use lease_events::id::LedgerId;
+use lease_events::seam::{Clock, Ids, SystemClock, SystemIds};
+use lease_events::store::EventStore;
+use lease_projections::memory::MemoryProjections;
+use lease_projections::read_model::ReadModel;
+use lease_projections::sql::sqlite::SqliteProjections;
+use lease_stores::memory::MemoryStore;
+use lease_stores::sqlite::{SqliteOptions, SqliteStore};
+
+use crate::commands::Context;
+use crate::commands::locks::KeyedLocks;
+use crate::drivers::local::LocalDriver;
+use crate::drivers::sandbox::bubblewrap::BubblewrapProvider;
+use crate::drivers::sandbox::fake::FakeProvider;
+use crate::drivers::sandbox::SandboxDriver;
+use crate::drivers::{Drivers, EnvironmentDriver};
+use crate::ledger::Ledger;
+
+/// Where the events are kept, as `--store` spells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreUrl {
+    /// `sqlite:PATH`: one file on this machine.
+    Sqlite(PathBuf),
+    /// `memory:`: gone when the process ends; for trials.
+    Memory,
+}
+
+/// A text that names no store.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("\"{url}\" names no store; give sqlite:PATH, such as sqlite:/var/lib/lease-ledger/ledger.db, or memory:")]
+pub struct InvalidStoreUrl {
+    /// As given.
+    pub url: String,
+}
+
+impl FromStr for StoreUrl {
+    type Err = InvalidStoreUrl;
+
+    fn from_str(url: &str) -> Result<Self, InvalidStoreUrl> {
+        match url.split_once(':') {
+            Some(("sqlite", path)) if !path.trim_start_matches("//").is_empty() => {
+                Ok(Self::Sqlite(path.strip_prefix("//").unwrap_or(path).into()))
+            }
+            Some(("memory", "")) => Ok(Self::Memory),
+            _ => Err(InvalidStoreUrl { url: url.to_owned() }),
+        }
+    }
+}
+
+impl fmt::Display for StoreUrl {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(formatter, "sqlite:{}", path.display()),
+            Self::Memory => formatter.write_str("memory:"),
+        }
+    }
+}
+
+/// What a ledger is opened with.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where the events are kept.
+    pub store: StoreUrl,
+    /// Where built-in providers keep what they make.
+    pub data_dir: PathBuf,
+}
+
+/// Why a ledger could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The folder of a provider or store cannot be made.
+    #[error("The folder {} cannot be used: {cause}.", .path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        cause: std::io::Error,
+    },
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] lease_stores::sqlite::OpenError),
+    /// The projections cannot be prepared.
+    #[error(transparent)]
+    Projections(#[from] lease_projections::projection::QueryError),
+}
+
+/// Opens a ledger on a store, with the built-in drivers.
+pub async fn open(settings: &Settings) -> Result<Ledger, OpenError> {
+    make_folder(&settings.data_dir)?;
+    let (clock, ids): (Arc<dyn Clock>, Arc<dyn Ids>) = (Arc::new(SystemClock), Arc::new(SystemIds));
+    let drivers = built_in_drivers(&settings.data_dir);
+    match &settings.store {
+        StoreUrl::Memory => Ok(open_in_memory(clock, ids, drivers)),
+        StoreUrl::Sqlite(path) => {
+            if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+                make_folder(folder)?;
+            }
+            open_sqlite(path, clock, ids, drivers).await
+        }
+    }
+}
+
+/// A ledger on a SQLite file, with these drivers.
+pub async fn open_sqlite(
+    path: &Path,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn Ids>,
+    drivers: Drivers,
+) -> Result<Ledger, OpenError> {
+    let projections = SqliteProjections::standard();
+    let store = SqliteStore::open(SqliteOptions {
+        path: path.to_owned(),
+        clock: Arc::clone(&clock),
+        ids: Arc::clone(&ids),
+        hook: Some(projections.clone()),
+    })
+    .await?;
+    projections.attach(&store).await?;
+    let ledger_id = store.ledger_id();
+    Ok(assemble(ledger_id, store, projections, drivers, clock, ids))
+}
+
+/// A ledger that is gone when the process ends: for trials, and for tests under a simulated clock.
+#[must_use]
+pub fn open_in_memory(clock: Arc<dyn Clock>, ids: Arc<dyn Ids>, drivers: Drivers) -> Ledger {
+    let projections = MemoryProjections::standard();
+    let store = MemoryStore::new(Arc::clone(&clock), Some(projections.clone()));
+    let ledger_id = LedgerId(ids.fresh());
+    assemble(ledger_id, store, projections, drivers, clock, ids)
+}
+
+/// The drivers that are built in; providers keep what they make below `data_dir`.
+#[must_use]
+pub fn built_in_drivers(data_dir: &Path) -> Drivers {
+    let sandbox = SandboxDriver::new([
+        Arc::new(BubblewrapProvider::new(data_dir.join("bubblewrap"))) as _,
+        Arc::new(FakeProvider::on_disk(data_dir.join("fake"))) as _,
+    ]);
+    Drivers::new([Arc::new(LocalDriver) as Arc<dyn EnvironmentDriver>, Arc::new(sandbox)])
+}
+
+fn assemble(
+    ledger_id: LedgerId,
+    store: Arc<dyn EventStore>,
+    read_model: Arc<dyn ReadModel>,
+    drivers: Drivers,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn Ids>,
+) -> Ledger {
+    // Unique to this process and start: a process that comes back under the same number is another owner.
+    let owner = format!("{}-{}", std::process::id(), ids.fresh());
+    let locks = KeyedLocks::default();
+    Ledger::new(Context { ledger_id, store, read_model, drivers, clock, ids, owner, locks })
+}
+
+fn make_folder(path: &Path) -> Result<(), OpenError> {
+    std::fs::create_dir_all(path).map_err(|cause| OpenError::Folder { path: path.to_owned(), cause })
+}
