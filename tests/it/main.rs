@@ -1,2 +1,4 @@
-//! Placeholder.
-fn main() {}
+//! The tests of the whole ledger as one binary with a tree of topics.
+
+mod architecture;
+mod tidy;
