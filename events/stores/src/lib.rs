@@ -1,3 +1,21 @@
 //! Where events are kept: stores behind the port [`lease_events::store::EventStore`].
+//!
+//! [`memory::MemoryStore`] is for tests and simulation, [`sqlite::SqliteStore`] is the embedded default. Both are held
+//! to the same contract suite (`contract`, behind the feature of that name), and so is every store to come.
+//!
+//! It is **not** a place for what events mean: a store moves their bytes, decides expected revisions and positions,
+//! and calls an [append hook](append_hook) inside its transaction; projections stand behind that hook.
+//!
+//! # Map, in reading order
+//! - [`append_hook`]: what a store calls while it appends.
+//! - `standing`: where an append stands against its stream; the one rule of expected revisions and repetitions.
+//! - [`memory`]: one lock, no tasks.
+//! - [`sqlite`]: one writer with group commit, many readers, several processes on one file.
+//! - `contract`: what every store must pass.
 
 pub mod append_hook;
+#[cfg(feature = "contract")]
+pub mod contract;
+pub mod memory;
+pub mod sqlite;
+mod standing;
