@@ -3,9 +3,9 @@
 //! **Invariant:** a lease's row is the fold of its stream, and nothing else; the events are interpreted in
 //! `lease_events` alone.
 
-use lease_events::id::LeaseId;
 use lease_events::lease::state::LeaseState;
-use lease_events::record::RecordedEvent;
+use lease_events::lease::vocabulary::{CleanupStatus, Reason};
+use lease_events::record::{RecordedEvent, StreamId};
 
 use crate::projection::ColumnKind::{Boolean, Integer, Json, Text, Timestamp};
 use crate::projection::{Column, Fold, Index, Row, STATE_COLUMN, Table, Value, View};
@@ -92,6 +92,7 @@ pub const TABLE: Table = Table {
         Index { name: "run", columns: &["run_id", "reuse_fingerprint"], condition: Some("run_id IS NOT NULL") },
         Index { name: "due", columns: &["next_action_at"], condition: Some("next_action_at IS NOT NULL") },
         Index { name: "unsettled", columns: &["environment_id", "created_position"], condition: Some(UNSETTLED) },
+        Index { name: "open", columns: &["created_position"], condition: Some("is_open = 1") },
         Index { name: "attention", columns: &["created_position"], condition: Some("needs_attention = 1") },
     ],
 };
@@ -104,13 +105,14 @@ impl Fold for Leases {
     type State = LeaseState;
 
     fn views(&self) -> &'static [View<LeaseState>] {
-        &[View { table: &TABLE, row }, View { table: &reusable_leases::TABLE, row: reusable_leases::row }]
+        &[
+            View { table: &TABLE, row: |lease| Some(row(lease)) },
+            View { table: &reusable_leases::TABLE, row: reusable_leases::row },
+        ]
     }
 
     fn key(&self, event: &RecordedEvent) -> Option<String> {
-        // The id as the events spell it, so that no spelling of a stream's name can make a second row.
-        let id = event.stream_id.as_str().strip_prefix("lease-")?;
-        Some(id.parse::<LeaseId>().map_or_else(|_| id.to_owned(), |id| id.to_string()))
+        event.stream_id.as_str().strip_prefix("lease-").map(str::to_owned)
     }
 
     fn begins(&self, event: &RecordedEvent) -> bool {
@@ -118,14 +120,19 @@ impl Fold for Leases {
     }
 
     fn step(&self, state: Option<LeaseState>, event: &RecordedEvent) -> Result<Option<LeaseState>, String> {
-        LeaseState::apply(state, event).map(Some).map_err(|error| error.to_string())
+        let next = LeaseState::apply(state, event).map_err(|error| error.to_string())?;
+        // A row's key is its stream's id: a stream that speaks of another lease must not write that one's row.
+        if event.stream_revision == 0 && StreamId::lease(next.lease_id) != event.stream_id {
+            return Err(format!("stream {} begins with the request of lease {}", event.stream_id, next.lease_id));
+        }
+        Ok(Some(next))
     }
 }
 
 /// The row of a lease.
-fn row(lease: &LeaseState) -> Option<Row> {
+fn row(lease: &LeaseState) -> Row {
     let next = lease.next_action.as_ref();
-    Some(vec![
+    vec![
         Value::spelled(Some(lease.lease_id)),
         Value::spelled(Some(lease.company_id)),
         Value::spelled(Some(lease.environment_id)),
@@ -141,7 +148,7 @@ fn row(lease: &LeaseState) -> Option<Row> {
         Value::text(lease.adapter_type.as_deref()),
         Value::from(lease.status.as_str()),
         Value::from(lease.status.is_open()),
-        Value::text(lease.cleanup_status.map(|status| status.as_str())),
+        Value::text(lease.cleanup_status.map(CleanupStatus::as_str)),
         Value::from(lease.needs_attention),
         Value::text(lease.provider_lease_id()),
         lease.fencing_token().map_or(Value::Null, Value::from),
@@ -150,7 +157,7 @@ fn row(lease: &LeaseState) -> Option<Row> {
         Value::time(lease.acquired_at),
         Value::time(Some(lease.last_used_at)),
         Value::time(lease.ended_at),
-        Value::text(lease.end_reason.map(|reason| reason.as_str())),
+        Value::text(lease.end_reason.map(Reason::as_str)),
         Value::text(lease.failure_reason.as_deref()),
         Value::text(next.map(|next| next.action.as_str())),
         Value::time(next.and_then(|next| next.at)),
@@ -164,5 +171,5 @@ fn row(lease: &LeaseState) -> Option<Row> {
         Value::from(lease.position.0),
         Value::time(Some(lease.updated_at)),
         Value::json(lease),
-    ])
+    ]
 }

@@ -1,8 +1,7 @@
 //! `environments`: one row an environment, active or archived.
 
 use lease_events::environment::EnvironmentState;
-use lease_events::id::EnvironmentId;
-use lease_events::record::RecordedEvent;
+use lease_events::record::{RecordedEvent, StreamId};
 
 use crate::projection::ColumnKind::{Boolean, Integer, Json, Text, Timestamp};
 use crate::projection::{Column, Fold, Index, Row, STATE_COLUMN, Table, Value, View};
@@ -34,7 +33,7 @@ pub const TABLE: Table = Table {
     ],
     indexes: &[
         Index { name: "newest", columns: &["created_position"], condition: None },
-        Index { name: "name", columns: &["company_id", "name"], condition: None },
+        Index { name: "name", columns: &["company_id", "name", "created_position"], condition: None },
         Index { name: "company", columns: &["company_id", "created_position"], condition: None },
     ],
 };
@@ -47,12 +46,11 @@ impl Fold for Environments {
     type State = EnvironmentState;
 
     fn views(&self) -> &'static [View<EnvironmentState>] {
-        &[View { table: &TABLE, row }]
+        &[View { table: &TABLE, row: |environment| Some(row(environment)) }]
     }
 
     fn key(&self, event: &RecordedEvent) -> Option<String> {
-        let id = event.stream_id.as_str().strip_prefix("environment-")?;
-        Some(id.parse::<EnvironmentId>().map_or_else(|_| id.to_owned(), |id| id.to_string()))
+        event.stream_id.as_str().strip_prefix("environment-").map(str::to_owned)
     }
 
     fn begins(&self, event: &RecordedEvent) -> bool {
@@ -60,14 +58,19 @@ impl Fold for Environments {
     }
 
     fn step(&self, state: Option<EnvironmentState>, event: &RecordedEvent) -> Result<Option<EnvironmentState>, String> {
-        EnvironmentState::apply(state, event).map(Some).map_err(|error| error.to_string())
+        let next = EnvironmentState::apply(state, event).map_err(|error| error.to_string())?;
+        // A row's key is its stream's id: a stream that speaks of another environment must not write that one's row.
+        if event.stream_revision == 0 && StreamId::environment(next.environment_id) != event.stream_id {
+            return Err(format!("stream {} begins environment {}", event.stream_id, next.environment_id));
+        }
+        Ok(Some(next))
     }
 }
 
 /// The row of an environment.
-fn row(environment: &EnvironmentState) -> Option<Row> {
+fn row(environment: &EnvironmentState) -> Row {
     let probe = environment.last_probe.as_ref();
-    Some(vec![
+    vec![
         Value::spelled(Some(environment.environment_id)),
         Value::spelled(Some(environment.company_id)),
         Value::from(environment.name.as_str()),
@@ -85,5 +88,5 @@ fn row(environment: &EnvironmentState) -> Option<Row> {
         Value::from(environment.position.0),
         Value::time(Some(environment.updated_at)),
         Value::json(environment),
-    ])
+    ]
 }

@@ -197,7 +197,7 @@ pub struct StepError {
 /// transaction, and still fails, is rebuilt and is verified by itself.
 pub trait Fold: Send + Sync + 'static {
     /// What is known of one key.
-    type State: Serialize + DeserializeOwned + Send + Sync + 'static;
+    type State: Clone + Serialize + DeserializeOwned + Send + Sync + 'static;
 
     /// The tables; the first has a row a state.
     fn views(&self) -> &'static [View<Self::State>];
@@ -230,6 +230,8 @@ pub trait Projection: Send + Sync {
     fn row(&self, view: usize, state: &AnyState) -> Option<Row>;
     /// The state that [`STATE_COLUMN`] holds.
     fn restore(&self, json: &str) -> Result<AnyState, serde_json::Error>;
+    /// A copy of a state; `None` where it is of another fold.
+    fn copy(&self, state: &AnyState) -> Option<AnyState>;
 }
 
 impl<F: Fold> Projection for F {
@@ -251,10 +253,12 @@ impl<F: Fold> Projection for F {
             position: event.position.0,
             cause,
         };
-        let state = match state.map(|state| state.downcast::<F::State>()) {
+        let state = match state {
             None => None,
-            Some(Ok(state)) => Some(*state),
-            Some(Err(_)) => return Err(failed("its state is of another fold".to_owned())),
+            Some(state) => match state.downcast::<F::State>() {
+                Ok(state) => Some(*state),
+                Err(_) => return Err(failed("its state is of another fold".to_owned())),
+            },
         };
         let next = Fold::step(self, state, event).map_err(failed)?;
         Ok(next.map(|state| Box::new(state) as AnyState))
@@ -267,6 +271,10 @@ impl<F: Fold> Projection for F {
 
     fn restore(&self, json: &str) -> Result<AnyState, serde_json::Error> {
         Ok(Box::new(serde_json::from_str::<F::State>(json)?))
+    }
+
+    fn copy(&self, state: &AnyState) -> Option<AnyState> {
+        Some(Box::new(state.downcast_ref::<F::State>()?.clone()))
     }
 }
 
@@ -311,7 +319,9 @@ pub enum QueryError {
         cause: String,
     },
     /// The rows have not seen the wanted position in time.
-    #[error("the projections are at position {position}, not yet at {wanted}; ask again, or see `lease-ledger projection list`")]
+    #[error(
+        "the projections are at position {position}, not yet at {wanted}; ask again, or see `lease-ledger projection list`"
+    )]
     Behind {
         /// What every one of them has seen.
         position: u64,

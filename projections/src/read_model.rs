@@ -1,0 +1,181 @@
+//! The reading port: what commands, queries and faces ask of the projections.
+//!
+//! **Invariant:** an answer is a hint about the present. Whoever decides on it loads the stream and appends with its
+//! revision. No answer but a count costs more as history grows.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use lease_events::environment::{EnvironmentState, EnvironmentStatus};
+use lease_events::id::{CompanyId, EnvironmentId, LeaseId, RunId};
+use lease_events::lease::state::LeaseState;
+use lease_events::lease::vocabulary::LeaseStatus;
+use lease_events::record::Position;
+use tokio::sync::mpsc;
+
+use crate::projection::{ProjectionStatus, QueryError};
+use crate::reusable_leases::ReusableLease;
+
+/// Most rows of one answer; ask again from behind the last.
+pub const ROWS_MAX: usize = 1_000;
+/// How often a reader that waits for a position looks at the database: another process may have written there.
+pub const WAIT_POLL: Duration = Duration::from_millis(50);
+
+/// Which leases are wanted; what is not set does not matter.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LeaseFilter {
+    /// The tenant.
+    pub company_id: Option<CompanyId>,
+    /// The environment.
+    pub environment_id: Option<EnvironmentId>,
+    /// The run.
+    pub run_id: Option<RunId>,
+    /// One of these; empty: any. A page of ended ones reads past the newer leases that do not match.
+    pub statuses: Vec<LeaseStatus>,
+    /// Those that are open.
+    pub open_only: bool,
+    /// Those that are open, or may still hold something at the provider: what an archive waits for.
+    pub unsettled: bool,
+    /// Those that an operator must look at.
+    pub needs_attention: bool,
+    /// Those whose next action is due at this time or before; they come in the order in which they fell due.
+    pub due_by: Option<chrono::DateTime<chrono::Utc>>,
+    /// Those created before this one's `created_position`: the cursor of the next page.
+    pub before: Option<Position>,
+    /// How many at most; cut to [`ROWS_MAX`].
+    pub limit: usize,
+}
+
+/// Which reusable leases are wanted; what is not set does not matter.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReusableFilter {
+    /// The tenant.
+    pub company_id: Option<CompanyId>,
+    /// The environment.
+    pub environment_id: Option<EnvironmentId>,
+    /// The provider.
+    pub provider: Option<String>,
+    /// How many at most; cut to [`ROWS_MAX`].
+    pub limit: usize,
+}
+
+/// Which environments are wanted; what is not set does not matter.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EnvironmentFilter {
+    /// The tenant.
+    pub company_id: Option<CompanyId>,
+    /// The name.
+    pub name: Option<String>,
+    /// The driver.
+    pub driver: Option<String>,
+    /// Whether active or archived.
+    pub status: Option<EnvironmentStatus>,
+    /// Those created before this one's `created_position`: the cursor of the next page.
+    pub before: Option<Position>,
+    /// How many at most; cut to [`ROWS_MAX`].
+    pub limit: usize,
+}
+
+/// How far a rebuild has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RebuildProgress {
+    /// The last position that the new rows have seen.
+    pub position: Position,
+    /// The last position of the log when it was last looked at.
+    pub head: Position,
+}
+
+/// A rebuild that is done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RebuildReport {
+    /// The tables that were swapped in.
+    pub tables: Vec<String>,
+    /// The position that they have seen.
+    pub position: Position,
+    /// How many rows the first of them has.
+    pub rows: u64,
+}
+
+/// A verification that is done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifyReport {
+    /// The table.
+    pub table: String,
+    /// The position at which the last rows were compared.
+    pub position: Position,
+    /// How many live rows were compared.
+    pub rows: u64,
+    /// Where they differ from a fresh fold of the log; the first [`DIFFERENCES_MAX`].
+    pub differences: Vec<Difference>,
+}
+
+/// Most differences that a verification reports: enough to see what kind of damage it is.
+pub const DIFFERENCES_MAX: usize = 10;
+
+/// A row that is not what the log says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// The row's key.
+    pub key: String,
+    /// What is wrong with it.
+    pub kind: DifferenceKind,
+}
+
+/// What is wrong with a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DifferenceKind {
+    /// The log gives a row, and the table has none.
+    Missing,
+    /// The table has a row, and the log gives none.
+    Surplus,
+    /// Both have one, and these columns differ.
+    Columns(Vec<&'static str>),
+}
+
+/// What is true now, as far as the projections have come. Object-safe; it travels as `Arc<dyn ReadModel>`.
+#[async_trait]
+pub trait ReadModel: Send + Sync {
+    /// One lease; `None` where there is none.
+    async fn lease(&self, id: LeaseId) -> Result<Option<LeaseState>, QueryError>;
+
+    /// Leases, newest first (those that are due: earliest first).
+    async fn leases(&self, filter: &LeaseFilter) -> Result<Vec<LeaseState>, QueryError>;
+
+    /// The open leases of a run, oldest first.
+    async fn open_leases_of_run(&self, company: Option<CompanyId>, run: RunId) -> Result<Vec<LeaseId>, QueryError>;
+
+    /// The highest generation among the leases of one run and fingerprint; `None` where there is none.
+    async fn latest_generation(&self, run: RunId, fingerprint: &str) -> Result<Option<u32>, QueryError>;
+
+    /// What is kept under a fingerprint, newest released first.
+    async fn reusable(&self, fingerprint: &str, limit: usize) -> Result<Vec<ReusableLease>, QueryError>;
+
+    /// What is kept of an environment, whatever its fingerprint, newest released first.
+    async fn reusable_in_environment(
+        &self,
+        environment: EnvironmentId,
+        limit: usize,
+    ) -> Result<Vec<ReusableLease>, QueryError>;
+
+    /// What is kept, newest released first.
+    async fn list_reusable(&self, filter: &ReusableFilter) -> Result<Vec<ReusableLease>, QueryError>;
+
+    /// One environment; `None` where there is none.
+    async fn environment(&self, id: EnvironmentId) -> Result<Option<EnvironmentState>, QueryError>;
+
+    /// Environments, newest first.
+    async fn environments(&self, filter: &EnvironmentFilter) -> Result<Vec<EnvironmentState>, QueryError>;
+
+    /// How every projection stands.
+    async fn statuses(&self) -> Result<Vec<ProjectionStatus>, QueryError>;
+
+    /// Returns once every projection that does not stand still has seen `position`.
+    async fn wait_for(&self, position: Position, within: Duration) -> Result<(), QueryError>;
+
+    /// Makes a projection anew from the log, beside the live one, and swaps it in; appends go on meanwhile. Progress
+    /// that nobody takes is dropped.
+    async fn rebuild(&self, name: &str, progress: mpsc::Sender<RebuildProgress>) -> Result<RebuildReport, QueryError>;
+
+    /// Compares a projection with a fresh fold of the log, row by row; appends go on meanwhile.
+    async fn verify(&self, name: &str) -> Result<VerifyReport, QueryError>;
+}
