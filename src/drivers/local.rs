@@ -168,6 +168,10 @@ impl EnvironmentDriver for LocalDriver {
         if !Path::new(cwd).is_dir() {
             return Outcome::NotDone(Fault::new("cwd-missing", format!("There is no directory \"{cwd}\".")));
         }
+        if !is_there(&command) {
+            let sentence = format!("There is no program \"{}\".", command.command);
+            return Outcome::NotDone(Fault::new("command-not-found", sentence));
+        }
         let program = command.command.clone();
         let mark = self.ids.fresh().to_string();
         let tree = MarkedTree { root: None, mark: format!("{MARK}={mark}").into_bytes() };
@@ -190,6 +194,14 @@ impl ProbeReport {
             |fault: &String| Diagnostic { severity: Severity::Error, message: fault.clone(), code: code.clone() };
         Self { ok: false, summary: invalid.to_string(), diagnostics: invalid.faults.iter().map(diagnostic).collect() }
     }
+}
+
+/// Whether the program is in `PATH`. Else the system would speak of a right that is missing, where it may not look into
+/// one of those folders.
+fn is_there(command: &Command) -> bool {
+    let given = command.env.iter().rev().find(|(name, _)| name == "PATH").map(|(_, path)| path.into());
+    let path = given.or_else(|| std::env::var_os("PATH")).unwrap_or_else(|| PATH_DEFAULT.into());
+    command.command.contains('/') || std::env::split_paths(&path).any(|folder| folder.join(&command.command).is_file())
 }
 
 fn nothing_left(held: &Held) -> Receipt {
