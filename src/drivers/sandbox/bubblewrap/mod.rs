@@ -1,9 +1,9 @@
 //! The `bubblewrap` provider: real sandboxes on one Linux machine, made by the program `bwrap`.
 //!
-//! A sandbox is a folder that outlives its commands ([`store`]); each command runs in fresh namespaces around it: the
+//! A sandbox is a folder that outlives its commands (`store.rs`); each command runs in fresh namespaces around it: the
 //! workspace at `/workspace`, the host's programs and libraries read-only, an own `/tmp` and `/dev/shm` that end with
-//! the command, no other file, process, environment variable, capability or network of the host's ([`command`]).
-//! Limits are watched ([`tree`]) and stand in the config ([`config`]).
+//! the command, no other file, process, environment variable, capability or network of the host's (`command.rs`).
+//! Limits are watched (`tree.rs`) and stand in the config (`config.rs`).
 //!
 //! **What it is not:** the kernel is the host's; the size of a workspace has no limit; without cgroups, memory that no
 //! process has mapped (an unmapped memfd, up to `fileBytesMax` each) is not counted.
