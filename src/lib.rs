@@ -5,3 +5,4 @@ pub mod drivers;
 pub mod http;
 pub mod ledger;
 pub mod queries;
+pub mod wiring;
