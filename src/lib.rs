@@ -2,6 +2,6 @@
 
 pub mod commands;
 pub mod drivers;
-pub mod wiring;
 pub mod ledger;
 pub mod queries;
+pub mod wiring;
