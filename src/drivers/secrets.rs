@@ -23,31 +23,42 @@ pub struct SecretRef {
     pub version: SecretVersion,
 }
 
-/// Which version of a secret.
+/// Which version of a secret: `"latest"`, or a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(try_from = "Spelled", into = "Spelled")]
 pub enum SecretVersion {
     /// The newest at the moment of the read.
     #[default]
-    #[serde(with = "latest")]
     Latest,
     /// This one, from 1.
     Number(u32),
 }
 
-/// The word for the newest version.
-mod latest {
-    use serde::de::Error;
-    use serde::{Deserialize, Deserializer, Serializer};
+/// A version as JSON spells it.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Spelled {
+    Word(String),
+    Number(u32),
+}
 
-    pub(super) fn serialize<S: Serializer>(serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str("latest")
+impl TryFrom<Spelled> for SecretVersion {
+    type Error = String;
+
+    fn try_from(spelled: Spelled) -> Result<Self, String> {
+        match spelled {
+            Spelled::Word(word) if word == "latest" => Ok(Self::Latest),
+            Spelled::Number(number) if number > 0 => Ok(Self::Number(number)),
+            _ => Err("a secret's version is \"latest\" or a number from 1".to_owned()),
+        }
     }
+}
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
-        match String::deserialize(deserializer)?.as_str() {
-            "latest" => Ok(()),
-            word => Err(D::Error::custom(format!("\"{word}\" is no version; give \"latest\" or a number from 1"))),
+impl From<SecretVersion> for Spelled {
+    fn from(version: SecretVersion) -> Self {
+        match version {
+            SecretVersion::Latest => Self::Word("latest".to_owned()),
+            SecretVersion::Number(number) => Self::Number(number),
         }
     }
 }
