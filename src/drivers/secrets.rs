@@ -14,13 +14,36 @@ use uuid::Uuid;
 
 /// A reference to a secret, as config spells it: `{"type":"secret_ref","secretId":UUID,"version":"latest"|N}`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(tag = "type", rename = "secret_ref", rename_all = "camelCase", deny_unknown_fields)]
+#[serde(from = "Tagged", into = "Tagged")]
 pub struct SecretRef {
     /// The secret.
     pub secret_id: Uuid,
     /// Which version of it.
-    #[serde(default)]
     pub version: SecretVersion,
+}
+
+/// A reference as JSON spells it: serde checks the tag of an enum, not of a struct.
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", rename_all_fields = "camelCase", deny_unknown_fields)]
+enum Tagged {
+    SecretRef {
+        secret_id: Uuid,
+        #[serde(default)]
+        version: SecretVersion,
+    },
+}
+
+impl From<Tagged> for SecretRef {
+    fn from(tagged: Tagged) -> Self {
+        let Tagged::SecretRef { secret_id, version } = tagged;
+        Self { secret_id, version }
+    }
+}
+
+impl From<SecretRef> for Tagged {
+    fn from(reference: SecretRef) -> Self {
+        Self::SecretRef { secret_id: reference.secret_id, version: reference.version }
+    }
 }
 
 /// Which version of a secret: `"latest"`, or a number.
