@@ -2,6 +2,6 @@
 
 mod support;
 
-mod commands;
 mod architecture;
+mod commands;
 mod tidy;
