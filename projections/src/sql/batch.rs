@@ -10,6 +10,7 @@ use std::sync::Arc;
 use lease_events::record::RecordedEvent;
 use sqlx::{Row as _, SqliteConnection};
 
+use super::decode;
 use super::hot::{HotRow, HotRows, Shown};
 use super::statements::{self, Statements, is_indexed};
 use crate::projection::{AnyState, Projection, Row, Table, Value};
@@ -172,17 +173,14 @@ impl Batch {
         cold: &[usize],
     ) -> Result<(), BatchError> {
         for (size, range) in statements::cut(cold.len()) {
-            let Some(sql) = fold.main().statements.select_states(size) else {
-                return Err(BatchError::Projection(format!("{} keeps no state", fold.main().table.name)));
-            };
-            let mut query = sqlx::query(sql);
+            let mut query = sqlx::query(fold.main().statements.select(size));
             for slot in &cold[range] {
                 query = query.bind(self.keys[*slot].clone());
             }
             for row in query.fetch_all(&mut *connection).await? {
-                let (key, json): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);
+                let key: &str = row.try_get(0)?;
                 let Some(slot) = slots.get(key) else { continue };
-                let state = fold.projection.restore(json).map_err(|error| {
+                let state = fold.projection.restore(&decode::row(&row)?).map_err(|error| {
                     BatchError::Projection(format!("the state of row {key} cannot be read: {error}"))
                 })?;
                 for (view, shown) in self.rows[*slot].shown.iter_mut().enumerate() {

@@ -8,9 +8,10 @@ use sqlx::AssertSqlSafe;
 
 use crate::projection::{ColumnKind, Table};
 
-/// How many rows one statement takes. A batch is cut into these, greedily, so that the few texts stay prepared
-/// (sqlx keeps 100 a connection); 128 rows of the widest table are 4,864 parameters, below SQLite's 32,766.
-pub(crate) const BATCH_SIZES: [usize; 5] = [128, 32, 8, 2, 1];
+/// How many rows one statement has room for. A batch takes the smallest that holds it, and leaves the rest unbound,
+/// which is NULL and matches nothing: one trip to the connection's thread costs more than a hundred such rows, and few
+/// texts stay prepared. 128 rows of the widest table are 4,864 parameters, below SQLite's 32,766.
+pub(crate) const BATCH_SIZES: [usize; 4] = [1, 8, 32, 128];
 
 /// A statement's text, shared.
 pub(crate) type Sql = AssertSqlSafe<Arc<str>>;
@@ -24,21 +25,21 @@ pub(crate) struct Statements {
     /// Rows that are there and whose indexed columns stay: no index is touched.
     put_unindexed: [Sql; BATCH_SIZES.len()],
     delete: [Sql; BATCH_SIZES.len()],
-    /// Key and state.
-    select_states: Option<[Sql; BATCH_SIZES.len()]>,
+    /// Whole rows.
+    select: [Sql; BATCH_SIZES.len()],
 }
 
 impl Statements {
     /// The statements of `table` under its name followed by `suffix`.
     pub(crate) fn new(table: &Table, suffix: &str) -> Self {
         let name = format!("{}{suffix}", table.name);
-        let state = table.index_of(crate::projection::STATE_COLUMN).map(|at| table.columns[at].name);
+        let names: Vec<&str> = table.columns.iter().map(|column| column.name).collect();
         let keyed = |start: String| BATCH_SIZES.map(|rows| sql(format!("{start} IN ({})", repeated("?", rows))));
         Self {
             put: BATCH_SIZES.map(|rows| sql(put(table, &name, rows, true))),
             put_unindexed: BATCH_SIZES.map(|rows| sql(put(table, &name, rows, false))),
             delete: keyed(format!("DELETE FROM {name} WHERE {}", table.key())),
-            select_states: state.map(|state| keyed(format!("SELECT {0}, {state} FROM {name} WHERE {0}", table.key()))),
+            select: keyed(format!("SELECT {} FROM {name} WHERE {}", names.join(", "), table.key())),
             name,
         }
     }
@@ -54,20 +55,18 @@ impl Statements {
         AssertSqlSafe(self.delete[size].0.clone())
     }
 
-    /// Key and state of as many keys as `BATCH_SIZES[size]`; `None` where the table keeps no state.
-    pub(crate) fn select_states(&self, size: usize) -> Option<Sql> {
-        self.select_states.as_ref().map(|texts| AssertSqlSafe(texts[size].0.clone()))
+    /// The rows of as many keys as `BATCH_SIZES[size]`.
+    pub(crate) fn select(&self, size: usize) -> Sql {
+        AssertSqlSafe(self.select[size].0.clone())
     }
 }
 
 /// How `count` rows are cut: the index in [`BATCH_SIZES`] and the rows of each statement, in order.
 pub(crate) fn cut(count: usize) -> impl Iterator<Item = (usize, std::ops::Range<usize>)> {
-    let mut from = 0;
-    std::iter::from_fn(move || {
-        let size = BATCH_SIZES.iter().position(|size| *size <= count - from)?;
-        let range = from..from + BATCH_SIZES[size];
-        from = range.end;
-        Some((size, range))
+    let largest = BATCH_SIZES.len() - 1;
+    (0..count).step_by(BATCH_SIZES[largest]).map(move |from| {
+        let range = from..count.min(from + BATCH_SIZES[largest]);
+        (BATCH_SIZES.iter().position(|size| *size >= range.len()).unwrap_or(largest), range)
     })
 }
 
@@ -144,7 +143,7 @@ fn put(table: &Table, name: &str, rows: usize, indexed: bool) -> String {
         .collect();
     let change = if set.is_empty() { "NOTHING".to_owned() } else { format!("UPDATE SET {}", set.join(", ")) };
     format!(
-        "INSERT INTO {name} ({}) VALUES {} ON CONFLICT ({}) DO {change}",
+        "INSERT INTO {name} ({}) SELECT * FROM (VALUES {}) WHERE column1 IS NOT NULL ON CONFLICT ({}) DO {change}",
         names.join(", "),
         repeated(&row, rows),
         table.key()
@@ -166,7 +165,8 @@ mod tests {
             let ranges: Vec<_> = cut(count).map(|(_, range)| range).collect();
             let covered: Vec<usize> = ranges.iter().cloned().flatten().collect();
             assert_eq!(covered, (0..count).collect::<Vec<_>>());
-            assert!(ranges.len() <= 12, "{count} rows take {} statements", ranges.len());
+            assert_eq!(ranges.len(), count.div_ceil(128));
+            assert!(cut(count).all(|(size, range)| BATCH_SIZES[size] >= range.len()));
         }
     }
 
