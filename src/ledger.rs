@@ -252,6 +252,11 @@ impl Ledger {
         self.context.drivers.keys()
     }
 
+    /// Runs work of the ledger's own until it stops; `stop` waits for its end.
+    pub fn in_background<F: Future<Output = ()> + Send + 'static>(&self, work: impl FnOnce(CancellationToken) -> F) {
+        self.tasks.spawn(work(self.stopping.clone()));
+    }
+
     /// Takes no more commands, finishes those under way, and closes the store.
     pub async fn stop(&self) {
         self.stopping.cancel();

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use lease_events::id::LedgerId;
 use lease_events::seam::{Clock, Ids, SystemClock, SystemIds};
 use lease_events::store::EventStore;
-use lease_projections::memory::MemoryProjections;
+use lease_projections::memory::{MemoryProjections, MemoryReadModel};
 use lease_projections::read_model::ReadModel;
-use lease_projections::sql::sqlite::SqliteProjections;
+use lease_projections::sql::{SqliteProjections, SqliteReadModel};
 use lease_stores::memory::MemoryStore;
 use lease_stores::sqlite::{SqliteOptions, SqliteStore};
 
@@ -95,7 +95,7 @@ pub enum OpenError {
 pub async fn open(settings: &Settings) -> Result<Ledger, OpenError> {
     make_folder(&settings.data_dir)?;
     let (clock, ids): (Arc<dyn Clock>, Arc<dyn Ids>) = (Arc::new(SystemClock), Arc::new(SystemIds));
-    let drivers = built_in_drivers(&settings.data_dir);
+    let drivers = built_in_drivers(&settings.data_dir, &clock, &ids)?;
     match &settings.store {
         StoreUrl::Memory => Ok(open_in_memory(clock, ids, drivers)),
         StoreUrl::Sqlite(path) => {
@@ -114,7 +114,7 @@ pub async fn open_sqlite(
     ids: Arc<dyn Ids>,
     drivers: Drivers,
 ) -> Result<Ledger, OpenError> {
-    let projections = SqliteProjections::standard();
+    let projections = SqliteProjections::new_standard();
     let store = SqliteStore::open(SqliteOptions {
         path: path.to_owned(),
         clock: Arc::clone(&clock),
@@ -122,28 +122,37 @@ pub async fn open_sqlite(
         hook: Some(projections.clone()),
     })
     .await?;
-    projections.attach(&store).await?;
+    let read_model = SqliteReadModel::attach(projections, Arc::clone(&store)).await?;
+    let follower = Arc::clone(&read_model);
     let ledger_id = store.ledger_id();
-    Ok(assemble(ledger_id, store, projections, drivers, clock, ids))
+    let ledger = assemble(ledger_id, store, read_model, drivers, clock, ids);
+    ledger.in_background(|stopping| async move { follower.follow(stopping.cancelled()).await });
+    Ok(ledger)
 }
 
 /// A ledger that is gone when the process ends: for trials, and for tests under a simulated clock.
 #[must_use]
 pub fn open_in_memory(clock: Arc<dyn Clock>, ids: Arc<dyn Ids>, drivers: Drivers) -> Ledger {
-    let projections = MemoryProjections::standard();
+    let projections = MemoryProjections::new_standard();
     let store = MemoryStore::new(Arc::clone(&clock), Some(projections.clone()));
+    let read_model = MemoryReadModel::attach(projections, store.clone());
     let ledger_id = LedgerId(ids.fresh());
-    assemble(ledger_id, store, projections, drivers, clock, ids)
+    assemble(ledger_id, store, read_model, drivers, clock, ids)
 }
 
 /// The drivers that are built in; providers keep what they make below `data_dir`.
-#[must_use]
-pub fn built_in_drivers(data_dir: &Path) -> Drivers {
-    let sandbox = SandboxDriver::new([
-        Arc::new(BubblewrapProvider::new(data_dir.join("bubblewrap"))) as _,
-        Arc::new(FakeProvider::on_disk(data_dir.join("fake"))) as _,
-    ]);
-    Drivers::new([Arc::new(LocalDriver) as Arc<dyn EnvironmentDriver>, Arc::new(sandbox)])
+pub fn built_in_drivers(
+    data_dir: &Path,
+    clock: &Arc<dyn Clock>,
+    ids: &Arc<dyn Ids>,
+) -> Result<Drivers, OpenError> {
+    let bubblewrap = BubblewrapProvider::new(&data_dir.join("bubblewrap"), Arc::clone(clock));
+    let records = data_dir.join("fake");
+    let fake = FakeProvider::on_disk(&records, Arc::clone(clock))
+        .map_err(|cause| OpenError::Folder { path: records, cause })?;
+    let sandbox = SandboxDriver::new([Arc::new(bubblewrap) as _, Arc::new(fake) as _]);
+    let local = LocalDriver::new(Arc::clone(ids));
+    Ok(Drivers::new([Arc::new(local) as Arc<dyn EnvironmentDriver>, Arc::new(sandbox)]))
 }
 
 fn assemble(

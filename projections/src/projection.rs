@@ -1,10 +1,23 @@
-//! The projection port: a pure step over one row, and the table that the rows make.
+//! The projection port: a fold whose states are rows of published tables.
 //!
-//! Inline, catch-up, rebuild and memory all end in the same [`Projection::step`], so that "rebuilt equals live, row
-//! for row" holds by construction.
+//! Inline, catch-up, rebuild, verify and memory all end in the same [`Fold::step`] and the same [`View::row`], so
+//! that "rebuilt equals live, row for row" holds by construction. Authors write a [`Fold`], which is typed; executors
+//! hold it as a [`Projection`], which is object-safe. A state stays typed while it is hot, so that an event costs
+//! neither a parse nor a print of the row before it.
 
+use std::any::Any;
+use std::sync::Arc;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use lease_events::codec::json_text;
 use lease_events::record::RecordedEvent;
 use lease_events::store::ReadError;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// The column that holds the typed state of a row as JSON. The first table of every fold has it; the next event of a
+/// row that is not hot starts from it.
+pub const STATE_COLUMN: &str = "state";
 
 /// A published table: its name, version, columns and indexes. Changing columns means raising the version, and the
 /// new table is rebuilt beside the old one and swapped in.
@@ -22,6 +35,20 @@ pub struct Table {
     pub indexes: &'static [Index],
 }
 
+impl Table {
+    /// The name of the primary key's column.
+    #[must_use]
+    pub fn key(&self) -> &'static str {
+        self.columns.first().map_or("", |column| column.name)
+    }
+
+    /// Where the column `name` stands in a row.
+    #[must_use]
+    pub fn index_of(&self, name: &str) -> Option<usize> {
+        self.columns.iter().position(|column| column.name == name)
+    }
+}
+
 /// A column of a published table.
 #[derive(Debug, Clone, Copy)]
 pub struct Column {
@@ -31,8 +58,30 @@ pub struct Column {
     pub kind: ColumnKind,
     /// Whether it may be NULL.
     pub nullable: bool,
+    /// Whether a row keeps its first value for ever: updates leave such a column, and its indexes, alone.
+    pub fixed: bool,
     /// What it means, in a sentence, with units and vocabulary.
     pub about: &'static str,
+}
+
+impl Column {
+    /// A column that is never NULL and may change.
+    #[must_use]
+    pub const fn new(name: &'static str, kind: ColumnKind, about: &'static str) -> Self {
+        Self { name, kind, nullable: false, fixed: false, about }
+    }
+
+    /// The same, but it may be NULL.
+    #[must_use]
+    pub const fn nullable(self) -> Self {
+        Self { nullable: true, ..self }
+    }
+
+    /// The same, but a row keeps its first value.
+    #[must_use]
+    pub const fn fixed(self) -> Self {
+        Self { fixed: true, ..self }
+    }
 }
 
 /// What a column holds.
@@ -69,21 +118,65 @@ pub enum Value {
     /// A whole number; booleans are 0 and 1.
     Integer(i64),
     /// Text; timestamps and JSON too.
-    Text(std::sync::Arc<str>),
+    Text(Arc<str>),
+}
+
+impl Value {
+    /// Text, or NULL.
+    #[must_use]
+    pub fn text(text: Option<&str>) -> Self {
+        text.map_or(Self::Null, Self::from)
+    }
+
+    /// An id or another thing that is spelled, or NULL.
+    #[must_use]
+    pub fn spelled<T: ToString>(value: Option<T>) -> Self {
+        value.map_or(Self::Null, |value| Self::Text(value.to_string().into()))
+    }
+
+    /// A time, or NULL.
+    #[must_use]
+    pub fn time(at: Option<DateTime<Utc>>) -> Self {
+        at.map_or(Self::Null, |at| Self::Text(at.to_rfc3339_opts(SecondsFormat::Micros, true).into()))
+    }
+
+    /// The JSON text of `value`.
+    #[must_use]
+    pub fn json<T: Serialize>(value: &T) -> Self {
+        Self::Text(json_text(value))
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl From<bool> for Value {
+    fn from(value: bool) -> Self {
+        Self::Integer(value.into())
+    }
+}
+
+impl From<u64> for Value {
+    /// Positions, revisions and tokens stay below 2^53.
+    fn from(value: u64) -> Self {
+        Self::Integer(value.cast_signed())
+    }
 }
 
 /// A row: one value a column, in the table's order.
 pub type Row = Vec<Value>;
 
-/// What a step makes of a row.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
-    /// It stays as it is.
-    Keep,
-    /// It becomes this one, or is there from now on.
-    Put(Row),
-    /// It is there no more.
-    Delete,
+/// One published table of a fold: which row a state makes in it.
+#[derive(Debug)]
+pub struct View<S: 'static> {
+    /// The table.
+    pub table: &'static Table,
+    /// The row of a state; `None` where it has none. The first view of a fold has one for every state, with
+    /// [`STATE_COLUMN`] in it.
+    pub row: fn(&S) -> Option<Row>,
 }
 
 /// Why a step failed: the projection is marked stalled, and the event stands.
@@ -98,17 +191,91 @@ pub struct StepError {
     pub cause: String,
 }
 
-/// A table as a fold over the log. Pure: no SQL, no clock, no I/O.
-pub trait Projection: Send + Sync {
-    /// The table that its rows make.
-    fn table(&self) -> &'static Table;
+/// A fold over the log, one state a key, and the tables that show it. Pure: no SQL, no clock, no I/O.
+///
+/// A second table costs no second fold: it shows another pure function of the same state, stands in the same
+/// transaction, and still fails, is rebuilt and is verified by itself.
+pub trait Fold: Send + Sync + 'static {
+    /// What is known of one key.
+    type State: Clone + Serialize + DeserializeOwned + Send + Sync + 'static;
 
-    /// The key of the one row that `event` may change; `None` where it changes none.
+    /// The tables; the first has a row a state.
+    fn views(&self) -> &'static [View<Self::State>];
+
+    /// The key of the one state that `event` may change; `None` where it changes none.
     fn key(&self, event: &RecordedEvent) -> Option<String>;
 
-    /// What `event` makes of the row of its key; `None` is a row that is not there. Events come in the order of
-    /// their positions, each once.
-    fn step(&self, row: Option<&Row>, event: &RecordedEvent) -> Result<Change, StepError>;
+    /// Whether no event before `event` can have had its key, so that no row need be looked for.
+    fn begins(&self, event: &RecordedEvent) -> bool;
+
+    /// What `event` makes of the state of its key; `None` is a state that is not there, before and after. Events
+    /// come in the order of their positions, each once.
+    fn step(&self, state: Option<Self::State>, event: &RecordedEvent) -> Result<Option<Self::State>, String>;
+}
+
+/// A fold's state in the hands of an executor, which does not know its type.
+pub type AnyState = Box<dyn Any + Send + Sync>;
+
+/// A fold without its type, as executors hold it. Implemented by every [`Fold`], and by nothing else.
+pub trait Projection: Send + Sync {
+    /// The tables; the first has a row a state.
+    fn tables(&self) -> Vec<&'static Table>;
+    /// See [`Fold::key`].
+    fn key(&self, event: &RecordedEvent) -> Option<String>;
+    /// See [`Fold::begins`].
+    fn begins(&self, event: &RecordedEvent) -> bool;
+    /// See [`Fold::step`].
+    fn step(&self, state: Option<AnyState>, event: &RecordedEvent) -> Result<Option<AnyState>, StepError>;
+    /// The row of a state in the table at `view`; `None` where it has none.
+    fn row(&self, view: usize, state: &AnyState) -> Option<Row>;
+    /// The state that [`STATE_COLUMN`] holds.
+    fn restore(&self, json: &str) -> Result<AnyState, serde_json::Error>;
+    /// A copy of a state; `None` where it is of another fold.
+    fn copy(&self, state: &AnyState) -> Option<AnyState>;
+}
+
+impl<F: Fold> Projection for F {
+    fn tables(&self) -> Vec<&'static Table> {
+        self.views().iter().map(|view| view.table).collect()
+    }
+
+    fn key(&self, event: &RecordedEvent) -> Option<String> {
+        Fold::key(self, event)
+    }
+
+    fn begins(&self, event: &RecordedEvent) -> bool {
+        Fold::begins(self, event)
+    }
+
+    fn step(&self, state: Option<AnyState>, event: &RecordedEvent) -> Result<Option<AnyState>, StepError> {
+        let failed = |cause: String| StepError {
+            table: self.views().first().map_or("", |view| view.table.name),
+            position: event.position.0,
+            cause,
+        };
+        let state = match state {
+            None => None,
+            Some(state) => match state.downcast::<F::State>() {
+                Ok(state) => Some(*state),
+                Err(_) => return Err(failed("its state is of another fold".to_owned())),
+            },
+        };
+        let next = Fold::step(self, state, event).map_err(failed)?;
+        Ok(next.map(|state| Box::new(state) as AnyState))
+    }
+
+    fn row(&self, view: usize, state: &AnyState) -> Option<Row> {
+        let state = state.downcast_ref::<F::State>()?;
+        (self.views().get(view)?.row)(state)
+    }
+
+    fn restore(&self, json: &str) -> Result<AnyState, serde_json::Error> {
+        Ok(Box::new(serde_json::from_str::<F::State>(json)?))
+    }
+
+    fn copy(&self, state: &AnyState) -> Option<AnyState> {
+        Some(Box::new(state.downcast_ref::<F::State>()?.clone()))
+    }
 }
 
 /// How a projection stands, as `projection list` shows it.
@@ -150,6 +317,42 @@ pub enum QueryError {
         column: &'static str,
         /// Why.
         cause: String,
+    },
+    /// The rows have not seen the wanted position in time.
+    #[error(
+        "the projections are at position {position}, not yet at {wanted}; ask again, or see `lease-ledger projection list`"
+    )]
+    Behind {
+        /// What every one of them has seen.
+        position: u64,
+        /// What was asked for.
+        wanted: u64,
+    },
+    /// A newer program has written the table.
+    #[error("table {table} is of version {found}, written by a newer lease-ledger; this one reads version {known}")]
+    NewerTable {
+        /// The table.
+        table: &'static str,
+        /// As stored.
+        found: u32,
+        /// What this program knows.
+        known: u32,
+    },
+    /// The projection stands still, and cannot be followed, rebuilt or compared until its cause is mended.
+    #[error("projection {name} is stalled at position {position}: {cause}")]
+    Stalled {
+        /// The table.
+        name: String,
+        /// What it has seen.
+        position: u64,
+        /// Why.
+        cause: String,
+    },
+    /// Another rebuild or verification of the same projection has begun, and this one gave way.
+    #[error("another rebuild or verification of {name} has begun; wait for it, then try again")]
+    Overtaken {
+        /// The table.
+        name: String,
     },
     /// No projection has this name.
     #[error("there is no projection \"{name}\"; there are {known}")]

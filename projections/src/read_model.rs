@@ -1,27 +1,28 @@
-//! The reading port: what the ledger asks of the projections. Object-safe; it travels as `Arc<dyn ReadModel>`.
+//! The reading port: what commands, queries and faces ask of the projections.
 //!
-//! **Invariant:** what comes from here is a hint. Commands take candidates from it, and decide only on a stream that
-//! they loaded, with its revision.
+//! **Invariant:** an answer is a hint about the present. Whoever decides on it loads the stream and appends with its
+//! revision. No answer but a count costs more as history grows.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
 use lease_events::environment::{EnvironmentState, EnvironmentStatus};
 use lease_events::id::{CompanyId, EnvironmentId, LeaseId, RunId};
-use lease_events::lease::LeaseState;
-use lease_events::lease::vocabulary::{LeaseStatus, Policy};
+use lease_events::lease::state::LeaseState;
+use lease_events::lease::vocabulary::LeaseStatus;
 use lease_events::record::Position;
-use serde_json::Value;
 use tokio::sync::mpsc;
 
 use crate::projection::{ProjectionStatus, QueryError};
+use crate::reusable_leases::ReusableLease;
 
-/// Most rows that one question answers; ask again with the cursor.
+/// Most rows of one answer; ask again from behind the last.
 pub const ROWS_MAX: usize = 1_000;
+/// How often a reader that waits for a position looks at the database: another process may have written there.
+pub const WAIT_POLL: Duration = Duration::from_millis(50);
 
-/// Which leases are asked for; what is absent does not narrow.
-#[derive(Debug, Clone, Default)]
+/// Which leases are wanted; what is not set does not matter.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LeaseFilter {
     /// The tenant.
     pub company_id: Option<CompanyId>,
@@ -29,20 +30,37 @@ pub struct LeaseFilter {
     pub environment_id: Option<EnvironmentId>,
     /// The run.
     pub run_id: Option<RunId>,
-    /// The statuses; empty is any.
+    /// One of these; empty: any. A page of ended ones reads past the newer leases that do not match.
     pub statuses: Vec<LeaseStatus>,
-    /// Only those that are open.
+    /// Those that are open.
     pub open_only: bool,
-    /// Only those that an operator must look at.
+    /// Those that are open, or may still hold something at the provider: what an archive waits for.
+    pub unsettled: bool,
+    /// Those that an operator must look at.
     pub needs_attention: bool,
-    /// The cursor: only those created before this position.
+    /// Those whose next action is due at this time or before; they come in the order in which they fell due.
+    pub due_by: Option<chrono::DateTime<chrono::Utc>>,
+    /// Those created before this one's `created_position`: the cursor of the next page.
     pub before: Option<Position>,
-    /// Most rows wanted, at most [`ROWS_MAX`].
+    /// How many at most; cut to [`ROWS_MAX`].
     pub limit: usize,
 }
 
-/// Which environments are asked for; what is absent does not narrow.
-#[derive(Debug, Clone, Default)]
+/// Which reusable leases are wanted; what is not set does not matter.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReusableFilter {
+    /// The tenant.
+    pub company_id: Option<CompanyId>,
+    /// The environment.
+    pub environment_id: Option<EnvironmentId>,
+    /// The provider.
+    pub provider: Option<String>,
+    /// How many at most; cut to [`ROWS_MAX`].
+    pub limit: usize,
+}
+
+/// Which environments are wanted; what is not set does not matter.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EnvironmentFilter {
     /// The tenant.
     pub company_id: Option<CompanyId>,
@@ -50,151 +68,114 @@ pub struct EnvironmentFilter {
     pub name: Option<String>,
     /// The driver.
     pub driver: Option<String>,
-    /// The status.
+    /// Whether active or archived.
     pub status: Option<EnvironmentStatus>,
-    /// The cursor: only those created before this position.
+    /// Those created before this one's `created_position`: the cursor of the next page.
     pub before: Option<Position>,
-    /// Most rows wanted, at most [`ROWS_MAX`].
+    /// How many at most; cut to [`ROWS_MAX`].
     pub limit: usize,
 }
 
-/// Which reusable leases are asked for; what is absent does not narrow.
-#[derive(Debug, Clone, Default)]
-pub struct ReusableFilter {
-    /// The tenant.
-    pub company_id: Option<CompanyId>,
-    /// The environment.
-    pub environment_id: Option<EnvironmentId>,
-    /// The cursor: only those last changed before this position.
-    pub before: Option<Position>,
-    /// Most rows wanted, at most [`ROWS_MAX`].
-    pub limit: usize,
-}
-
-/// A row of `reusable_leases`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ReusableLease {
-    /// The lease that left it.
-    pub lease_id: LeaseId,
-    /// The tenant.
-    pub company_id: CompanyId,
-    /// The environment.
-    pub environment_id: EnvironmentId,
-    /// The driver.
-    pub driver: String,
-    /// The provider.
-    pub provider: String,
-    /// The policy that kept it.
-    pub policy: Policy,
-    /// The execution workspace.
-    pub execution_workspace_id: Option<String>,
-    /// The agent.
-    pub agent_id: Option<String>,
-    /// The kind of agent adapter.
-    pub adapter_type: Option<String>,
-    /// What an acquire must have in common with it.
-    pub reuse_fingerprint: String,
-    /// The provider's name of it.
-    pub provider_lease_id: String,
-    /// The token that it was last held under.
-    pub fencing_token: u64,
-    /// When it was left.
-    pub released_at: DateTime<Utc>,
-    /// The lease's config, secrets as references.
-    pub config: Value,
-    /// The position of the event that left it.
-    pub position: Position,
-}
-
-/// How far a rebuild is.
+/// How far a rebuild has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RebuildProgress {
-    /// The last position folded.
-    pub position: u64,
+    /// The last position that the new rows have seen.
+    pub position: Position,
     /// The last position of the log when it was last looked at.
-    pub head: u64,
+    pub head: Position,
 }
 
-/// What a rebuild did.
+/// A rebuild that is done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RebuildReport {
-    /// The tables that were rebuilt and swapped in.
+    /// The tables that were swapped in.
     pub tables: Vec<String>,
-    /// How many events were folded.
-    pub events: u64,
-    /// The position that the new tables have seen.
-    pub position: u64,
+    /// The position that they have seen.
+    pub position: Position,
+    /// How many rows the first of them has.
+    pub rows: u64,
 }
 
-/// What a verification found.
+/// A verification that is done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifyReport {
     /// The table.
     pub table: String,
-    /// How many rows were compared.
+    /// The position at which the last rows were compared.
+    pub position: Position,
+    /// How many live rows were compared.
     pub rows: u64,
-    /// The position at which they were compared.
-    pub position: u64,
-    /// How many rows differ.
-    pub differing: u64,
-    /// The first differences.
+    /// Where they differ from a fresh fold of the log; the first [`DIFFERENCES_MAX`].
     pub differences: Vec<Difference>,
 }
 
-/// One difference between a live row and the rebuilt one.
+/// Most differences that a verification reports: enough to see what kind of damage it is.
+pub const DIFFERENCES_MAX: usize = 10;
+
+/// A row that is not what the log says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
     /// The row's key.
     pub key: String,
-    /// The column; absent where the whole row is only on one side.
-    pub column: Option<String>,
-    /// What differs, in words.
-    pub detail: String,
+    /// What is wrong with it.
+    pub kind: DifferenceKind,
 }
 
-/// What the ledger asks of the projections.
+/// What is wrong with a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DifferenceKind {
+    /// The log gives a row, and the table has none.
+    Missing,
+    /// The table has a row, and the log gives none.
+    Surplus,
+    /// Both have one, and these columns differ.
+    Columns(Vec<&'static str>),
+}
+
+/// What is true now, as far as the projections have come. Object-safe; it travels as `Arc<dyn ReadModel>`.
 #[async_trait]
 pub trait ReadModel: Send + Sync {
-    /// The lease of this id, as the projection has it.
+    /// One lease; `None` where there is none.
     async fn lease(&self, id: LeaseId) -> Result<Option<LeaseState>, QueryError>;
 
-    /// Leases, newest created first.
+    /// Leases, newest first (those that are due: earliest first).
     async fn leases(&self, filter: &LeaseFilter) -> Result<Vec<LeaseState>, QueryError>;
 
-    /// The open leases of a run.
+    /// The open leases of a run, oldest first.
     async fn open_leases_of_run(&self, company: Option<CompanyId>, run: RunId) -> Result<Vec<LeaseId>, QueryError>;
 
-    /// The highest generation among a run's leases of one fingerprint.
+    /// The highest generation among the leases of one run and fingerprint; `None` where there is none.
     async fn latest_generation(&self, run: RunId, fingerprint: &str) -> Result<Option<u32>, QueryError>;
 
-    /// What may be taken over under this fingerprint, last left first.
+    /// What is kept under a fingerprint, newest released first.
     async fn reusable(&self, fingerprint: &str, limit: usize) -> Result<Vec<ReusableLease>, QueryError>;
 
-    /// What may be taken over in this environment under any fingerprint, last left first.
+    /// What is kept of an environment, whatever its fingerprint, newest released first.
     async fn reusable_in_environment(
         &self,
         environment: EnvironmentId,
         limit: usize,
     ) -> Result<Vec<ReusableLease>, QueryError>;
 
-    /// What may be taken over, last left first.
+    /// What is kept, newest released first.
     async fn list_reusable(&self, filter: &ReusableFilter) -> Result<Vec<ReusableLease>, QueryError>;
 
-    /// The environment of this id, as the projection has it.
+    /// One environment; `None` where there is none.
     async fn environment(&self, id: EnvironmentId) -> Result<Option<EnvironmentState>, QueryError>;
 
-    /// Environments, newest created first.
+    /// Environments, newest first.
     async fn environments(&self, filter: &EnvironmentFilter) -> Result<Vec<EnvironmentState>, QueryError>;
 
-    /// How each projection stands.
+    /// How every projection stands.
     async fn statuses(&self) -> Result<Vec<ProjectionStatus>, QueryError>;
 
-    /// Waits until every projection that is not stalled has seen at least `position`.
+    /// Returns once every projection that does not stand still has seen `position`.
     async fn wait_for(&self, position: Position, within: Duration) -> Result<(), QueryError>;
 
-    /// Builds a projection anew beside the live one, and swaps it in.
+    /// Makes a projection anew from the log, beside the live one, and swaps it in; appends go on meanwhile. Progress
+    /// that nobody takes is dropped.
     async fn rebuild(&self, name: &str, progress: mpsc::Sender<RebuildProgress>) -> Result<RebuildReport, QueryError>;
 
-    /// Builds a projection anew and compares it with the live one, row for row.
+    /// Compares a projection with a fresh fold of the log, row by row; appends go on meanwhile.
     async fn verify(&self, name: &str) -> Result<VerifyReport, QueryError>;
 }

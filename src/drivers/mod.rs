@@ -20,6 +20,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 
+pub mod local;
+pub mod sandbox;
+
+mod config;
+mod proc;
+mod process;
+
+#[cfg(test)]
+mod contract;
+
 /// How an effect went.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome<T> {
@@ -31,6 +41,18 @@ pub enum Outcome<T> {
     Refused(Fault),
     /// It may or may not have happened.
     Unknown(Fault),
+}
+
+impl<T> Outcome<T> {
+    /// The same outcome, with what came of it turned into something else.
+    pub fn map<U>(self, turn: impl FnOnce(T) -> U) -> Outcome<U> {
+        match self {
+            Self::Done(value) => Outcome::Done(turn(value)),
+            Self::NotDone(fault) => Outcome::NotDone(fault),
+            Self::Refused(fault) => Outcome::Refused(fault),
+            Self::Unknown(fault) => Outcome::Unknown(fault),
+        }
+    }
 }
 
 /// What a driver or provider can do. What is not declared is not assumed.

@@ -1,2 +1,7 @@
-//! Placeholder.
-fn main() {}
+//! The tests of the whole ledger as one binary with a tree of topics.
+
+mod support;
+
+mod commands;
+mod architecture;
+mod tidy;

@@ -9,7 +9,7 @@ use lease_events::lease::event::{
 };
 use lease_events::lease::vocabulary::{CleanupStatus, LeaseStatus, Reason, Verdict};
 use lease_events::store::AppendError;
-use lease_projections::read_model::ReusableLease;
+use lease_projections::reusable_leases::ReusableLease;
 
 use super::fingerprint::differing_keys;
 use crate::commands::Context;

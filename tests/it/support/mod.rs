@@ -92,7 +92,7 @@ pub fn operator() -> Option<Authority> {
 /// The drivers of tests: `local`, and `sandbox` with a fake provider in memory.
 pub fn drivers(provider: &FakeProvider) -> Drivers {
     let sandbox = SandboxDriver::new([Arc::new(provider.clone()) as _]);
-    Drivers::new([Arc::new(LocalDriver::new()) as Arc<dyn EnvironmentDriver>, Arc::new(sandbox)])
+    Drivers::new([Arc::new(LocalDriver::new(Arc::new(CountedIds::default()))) as Arc<dyn EnvironmentDriver>, Arc::new(sandbox)])
 }
 
 /// A config of the fake provider, with further keys.

@@ -1,0 +1,175 @@
+//! `current_leases`: one row a lease, whatever its status. Beside it, from the same fold, `reusable_leases`.
+//!
+//! **Invariant:** a lease's row is the fold of its stream, and nothing else; the events are interpreted in
+//! `lease_events` alone.
+
+use lease_events::lease::state::LeaseState;
+use lease_events::lease::vocabulary::{CleanupStatus, Reason};
+use lease_events::record::{RecordedEvent, StreamId};
+
+use crate::projection::ColumnKind::{Boolean, Integer, Json, Text, Timestamp};
+use crate::projection::{Column, Fold, Index, Row, STATE_COLUMN, Table, Value, View};
+use crate::reusable_leases;
+
+/// What is still to be settled: an open lease, or something that it may hold at the provider after its end.
+pub const UNSETTLED: &str = "is_open = 1 OR cleanup_status IN ('pending', 'failed')";
+
+/// The table.
+pub const TABLE: Table = Table {
+    name: "current_leases",
+    version: 1,
+    about: "One row a lease, open or over, as it is now.",
+    columns: &[
+        Column::new("lease_id", Text, "The lease (UUID).").fixed(),
+        Column::new("company_id", Text, "The tenant (UUID).").fixed(),
+        Column::new("environment_id", Text, "The environment (UUID).").fixed(),
+        Column::new("environment_name", Text, "The environment's name when the lease was requested.").fixed(),
+        Column::new("driver", Text, "The driver: `local`, `ssh`, `sandbox` or `plugin`.").fixed(),
+        Column::new("provider", Text, "The provider, such as `local` or `bubblewrap`.").fixed(),
+        Column::new(
+            "policy",
+            Text,
+            "What becomes of the provider lease at the end: `ephemeral`, `reuse_by_environment`, \
+             `reuse_by_execution_workspace` or `retain_on_failure`.",
+        )
+        .fixed(),
+        Column::new("run_id", Text, "The run that owns it (UUID); NULL for an ad-hoc lease.").nullable().fixed(),
+        Column::new("issue_id", Text, "The issue that the run works on.").nullable().fixed(),
+        Column::new("agent_id", Text, "The agent.").nullable().fixed(),
+        Column::new("execution_workspace_id", Text, "The execution workspace.").nullable().fixed(),
+        Column::new("execution_workspace_mode", Text, "How the workspace is used.").nullable().fixed(),
+        Column::new("adapter_type", Text, "The kind of agent adapter.").nullable().fixed(),
+        Column::new(
+            "status",
+            Text,
+            "`requested`, `effect_unknown`, `active`, `releasing`, `released`, `expired`, `failed`, `retained` or \
+             `pending_cleanup`.",
+        ),
+        Column::new("is_open", Boolean, "1 while its run has, or may get, the use of it."),
+        Column::new(
+            "cleanup_status",
+            Text,
+            "`pending` (something is kept, or about to be removed), `failed` (it will be tried again) or `success` \
+             (nothing is left); NULL while there is no such obligation.",
+        )
+        .nullable(),
+        Column::new("needs_attention", Boolean, "1 where an operator must look."),
+        Column::new("provider_lease_id", Text, "The provider's name of what it holds or held.").nullable(),
+        Column::new("fencing_token", Integer, "The token of its holding; NULL until the provider answered.").nullable(),
+        Column::new("expires_at", Timestamp, "When it ends, where it has an end.").nullable(),
+        Column::new("requested_at", Timestamp, "When it was requested.").fixed(),
+        Column::new("acquired_at", Timestamp, "When the provider first answered.").nullable(),
+        Column::new("last_used_at", Timestamp, "When its holder last did something with it."),
+        Column::new("ended_at", Timestamp, "When it was over.").nullable(),
+        Column::new("end_reason", Text, "Why it ended, a word of the closed vocabulary of reasons.").nullable(),
+        Column::new("failure_reason", Text, "What failed, in words.").nullable(),
+        Column::new(
+            "next_action",
+            Text,
+            "What happens next: `settle-acquire`, `expire`, `finish-release`, `retry-cleanup`, `await-reuse` or \
+             `await-operator`.",
+        )
+        .nullable(),
+        Column::new("next_action_at", Timestamp, "When that happens; NULL where it waits for somebody.").nullable(),
+        Column::new("next_action_because", Text, "Because of what, in words.").nullable(),
+        Column::new("claimed_by", Text, "The lease that took over what this one held (UUID).").nullable(),
+        Column::new("resumed_from", Text, "The lease whose holding this one took over (UUID).").nullable(),
+        Column::new("reuse_fingerprint", Text, "What a kept holding must have in common to be reused.")
+            .nullable()
+            .fixed(),
+        Column::new("generation", Integer, "Which lease of its run and fingerprint it is, from 0.").fixed(),
+        Column::new("revision", Integer, "The revision of its last event, from 0."),
+        Column::new("created_position", Integer, "The log position of its first event: newer leases have higher ones.")
+            .fixed(),
+        Column::new("position", Integer, "The log position of its last event."),
+        Column::new("updated_at", Timestamp, "When its last event was recorded."),
+        Column::new(STATE_COLUMN, Json, "Internal snapshot, no contract: do not read it."),
+    ],
+    indexes: &[
+        Index { name: "newest", columns: &["created_position"], condition: None },
+        Index { name: "company", columns: &["company_id", "created_position"], condition: None },
+        Index { name: "environment", columns: &["environment_id", "created_position"], condition: None },
+        Index { name: "run", columns: &["run_id", "reuse_fingerprint"], condition: Some("run_id IS NOT NULL") },
+        Index { name: "due", columns: &["next_action_at"], condition: Some("next_action_at IS NOT NULL") },
+        Index { name: "unsettled", columns: &["environment_id", "created_position"], condition: Some(UNSETTLED) },
+        Index { name: "open", columns: &["created_position"], condition: Some("is_open = 1") },
+        Index { name: "attention", columns: &["created_position"], condition: Some("needs_attention = 1") },
+    ],
+};
+
+/// The fold of the leases, and its two tables.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Leases;
+
+impl Fold for Leases {
+    type State = LeaseState;
+
+    fn views(&self) -> &'static [View<LeaseState>] {
+        &[
+            View { table: &TABLE, row: |lease| Some(row(lease)) },
+            View { table: &reusable_leases::TABLE, row: reusable_leases::row },
+        ]
+    }
+
+    fn key(&self, event: &RecordedEvent) -> Option<String> {
+        event.stream_id.as_str().strip_prefix("lease-").map(str::to_owned)
+    }
+
+    fn begins(&self, event: &RecordedEvent) -> bool {
+        event.stream_revision == 0
+    }
+
+    fn step(&self, state: Option<LeaseState>, event: &RecordedEvent) -> Result<Option<LeaseState>, String> {
+        let next = LeaseState::apply(state, event).map_err(|error| error.to_string())?;
+        // A row's key is its stream's id: a stream that speaks of another lease must not write that one's row.
+        if event.stream_revision == 0 && StreamId::lease(next.lease_id) != event.stream_id {
+            return Err(format!("stream {} begins with the request of lease {}", event.stream_id, next.lease_id));
+        }
+        Ok(Some(next))
+    }
+}
+
+/// The row of a lease.
+fn row(lease: &LeaseState) -> Row {
+    let next = lease.next_action.as_ref();
+    vec![
+        Value::spelled(Some(lease.lease_id)),
+        Value::spelled(Some(lease.company_id)),
+        Value::spelled(Some(lease.environment_id)),
+        Value::from(lease.environment_name.as_str()),
+        Value::from(lease.driver.as_str()),
+        Value::from(lease.provider.as_str()),
+        Value::from(lease.policy.as_str()),
+        Value::spelled(lease.run_id),
+        Value::text(lease.issue_id.as_deref()),
+        Value::text(lease.agent_id.as_deref()),
+        Value::text(lease.execution_workspace_id.as_deref()),
+        Value::text(lease.execution_workspace_mode.as_deref()),
+        Value::text(lease.adapter_type.as_deref()),
+        Value::from(lease.status.as_str()),
+        Value::from(lease.status.is_open()),
+        Value::text(lease.cleanup_status.map(CleanupStatus::as_str)),
+        Value::from(lease.needs_attention),
+        Value::text(lease.provider_lease_id()),
+        lease.fencing_token().map_or(Value::Null, Value::from),
+        Value::time(lease.expires_at),
+        Value::time(Some(lease.requested_at)),
+        Value::time(lease.acquired_at),
+        Value::time(Some(lease.last_used_at)),
+        Value::time(lease.ended_at),
+        Value::text(lease.end_reason.map(Reason::as_str)),
+        Value::text(lease.failure_reason.as_deref()),
+        Value::text(next.map(|next| next.action.as_str())),
+        Value::time(next.and_then(|next| next.at)),
+        Value::text(next.map(|next| next.because.as_str())),
+        Value::spelled(lease.claimed_by),
+        Value::spelled(lease.resumed_from),
+        Value::text(lease.reuse_fingerprint.as_deref()),
+        Value::from(u64::from(lease.generation)),
+        Value::from(lease.revision),
+        Value::from(lease.created_position.0),
+        Value::from(lease.position.0),
+        Value::time(Some(lease.updated_at)),
+        Value::json(lease),
+    ]
+}

@@ -1,0 +1,170 @@
+//! The reading port in memory: every list looks at every state.
+
+use std::cmp::Reverse;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use lease_events::environment::EnvironmentState;
+use lease_events::id::{CompanyId, EnvironmentId, LeaseId, RunId};
+use lease_events::lease::state::LeaseState;
+use lease_events::record::Position;
+use tokio::sync::mpsc;
+
+use super::{MemoryReadModel, seen};
+use crate::projection::{ProjectionStatus, QueryError};
+use crate::read_model::{
+    EnvironmentFilter, LeaseFilter, ROWS_MAX, ReadModel, RebuildProgress, RebuildReport, ReusableFilter, VerifyReport,
+};
+use crate::reusable_leases::ReusableLease;
+
+impl MemoryReadModel {
+    /// What `pick` takes of each state of the type `S`.
+    fn collect<S: 'static, T>(&self, pick: impl FnMut(&S) -> Option<T>) -> Vec<T> {
+        let folds = self.projections.folds();
+        let states = folds.iter().flat_map(|fold| fold.states.values());
+        states.filter_map(|state| state.downcast_ref::<S>()).filter_map(pick).collect()
+    }
+
+    fn one<S: Clone + 'static>(&self, key: &str) -> Option<S> {
+        let folds = self.projections.folds();
+        folds.iter().find_map(|fold| fold.states.get(key)?.downcast_ref::<S>().cloned())
+    }
+
+    fn kept(&self, wanted: impl Fn(&ReusableLease) -> bool, limit: usize) -> Vec<ReusableLease> {
+        let mut kept = self.collect(|lease: &LeaseState| ReusableLease::of(lease).filter(&wanted));
+        kept.sort_by_key(|lease| (Reverse(lease.released_at), lease.lease_id));
+        kept.truncate(limit.min(ROWS_MAX));
+        kept
+    }
+}
+
+fn equal<T: PartialEq>(wanted: Option<&T>, found: &T) -> bool {
+    wanted.is_none_or(|wanted| wanted == found)
+}
+
+fn matches(filter: &LeaseFilter, lease: &LeaseState) -> bool {
+    equal(filter.company_id.as_ref(), &lease.company_id)
+        && equal(filter.environment_id.as_ref(), &lease.environment_id)
+        && (filter.run_id.is_none() || filter.run_id == lease.run_id)
+        && (filter.statuses.is_empty() || filter.statuses.contains(&lease.status))
+        && (!filter.open_only || lease.status.is_open())
+        && (!filter.unsettled || lease.status.is_open() || lease.keeps_something())
+        && (!filter.needs_attention || lease.needs_attention)
+        && filter.due_by.is_none_or(|due| due_at(lease).is_some_and(|at| at <= due))
+        && filter.before.is_none_or(|before| lease.created_position < before)
+}
+
+fn due_at(lease: &LeaseState) -> Option<chrono::DateTime<chrono::Utc>> {
+    lease.next_action.as_ref().and_then(|next| next.at)
+}
+
+#[async_trait]
+impl ReadModel for MemoryReadModel {
+    async fn lease(&self, id: LeaseId) -> Result<Option<LeaseState>, QueryError> {
+        Ok(self.one(&id.to_string()))
+    }
+
+    async fn leases(&self, filter: &LeaseFilter) -> Result<Vec<LeaseState>, QueryError> {
+        let mut leases = self.collect(|lease: &LeaseState| matches(filter, lease).then(|| lease.clone()));
+        if filter.due_by.is_some() {
+            leases.sort_by_key(|lease| (due_at(lease), lease.lease_id));
+        } else {
+            leases.sort_by_key(|lease| Reverse(lease.created_position));
+        }
+        leases.truncate(filter.limit.min(ROWS_MAX));
+        Ok(leases)
+    }
+
+    async fn open_leases_of_run(&self, company: Option<CompanyId>, run: RunId) -> Result<Vec<LeaseId>, QueryError> {
+        let mut open = self.collect(|lease: &LeaseState| {
+            let wanted =
+                lease.run_id == Some(run) && equal(company.as_ref(), &lease.company_id) && lease.status.is_open();
+            wanted.then_some((lease.created_position, lease.lease_id))
+        });
+        open.sort_unstable();
+        Ok(open.into_iter().map(|(_, id)| id).collect())
+    }
+
+    async fn latest_generation(&self, run: RunId, fingerprint: &str) -> Result<Option<u32>, QueryError> {
+        let generations = self.collect(|lease: &LeaseState| {
+            (lease.run_id == Some(run) && lease.reuse_fingerprint.as_deref() == Some(fingerprint))
+                .then_some(lease.generation)
+        });
+        Ok(generations.into_iter().max())
+    }
+
+    async fn reusable(&self, fingerprint: &str, limit: usize) -> Result<Vec<ReusableLease>, QueryError> {
+        Ok(self.kept(|kept| kept.reuse_fingerprint.as_deref() == Some(fingerprint), limit))
+    }
+
+    async fn reusable_in_environment(
+        &self,
+        environment: EnvironmentId,
+        limit: usize,
+    ) -> Result<Vec<ReusableLease>, QueryError> {
+        Ok(self.kept(|kept| kept.environment_id == environment, limit))
+    }
+
+    async fn list_reusable(&self, filter: &ReusableFilter) -> Result<Vec<ReusableLease>, QueryError> {
+        let wanted = |kept: &ReusableLease| {
+            equal(filter.company_id.as_ref(), &kept.company_id)
+                && equal(filter.environment_id.as_ref(), &kept.environment_id)
+                && equal(filter.provider.as_ref(), &kept.provider)
+        };
+        Ok(self.kept(wanted, filter.limit))
+    }
+
+    async fn environment(&self, id: EnvironmentId) -> Result<Option<EnvironmentState>, QueryError> {
+        Ok(self.one(&id.to_string()))
+    }
+
+    async fn environments(&self, filter: &EnvironmentFilter) -> Result<Vec<EnvironmentState>, QueryError> {
+        let mut environments = self.collect(|environment: &EnvironmentState| {
+            let wanted = equal(filter.company_id.as_ref(), &environment.company_id)
+                && equal(filter.name.as_ref(), &environment.name)
+                && equal(filter.driver.as_ref(), &environment.driver)
+                && equal(filter.status.as_ref(), &environment.status)
+                && filter.before.is_none_or(|before| environment.created_position < before);
+            wanted.then(|| environment.clone())
+        });
+        environments.sort_by_key(|environment| Reverse(environment.created_position));
+        environments.truncate(filter.limit.min(ROWS_MAX));
+        Ok(environments)
+    }
+
+    async fn statuses(&self) -> Result<Vec<ProjectionStatus>, QueryError> {
+        let head = self.store.head().await?.0;
+        let folds = self.projections.folds();
+        let mut statuses = Vec::new();
+        for fold in folds.iter() {
+            for (view, table) in fold.projection.tables().into_iter().enumerate() {
+                statuses.push(ProjectionStatus {
+                    name: table.name.to_owned(),
+                    version: table.version,
+                    position: fold.position,
+                    head,
+                    stalled: fold.stalled.clone(),
+                    rows: fold.rows(view).len() as u64,
+                });
+            }
+        }
+        Ok(statuses)
+    }
+
+    async fn wait_for(&self, position: Position, within: Duration) -> Result<(), QueryError> {
+        let mut watched = self.projections.seen.subscribe();
+        let reached = watched.wait_for(|seen| *seen >= position);
+        match tokio::time::timeout(within, reached).await {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(QueryError::Behind { position: seen(&self.projections.folds()).0, wanted: position.0 }),
+        }
+    }
+
+    async fn rebuild(&self, name: &str, progress: mpsc::Sender<RebuildProgress>) -> Result<RebuildReport, QueryError> {
+        self.rebuild_fold(name, &progress).await
+    }
+
+    async fn verify(&self, name: &str) -> Result<VerifyReport, QueryError> {
+        self.verify_table(name).await
+    }
+}

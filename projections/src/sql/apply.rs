@@ -1,0 +1,156 @@
+//! Moving tables on by a batch of events, such that a projection's failure stays its own.
+//!
+//! **Invariant:** what a failed projection wrote is undone to a savepoint, and its mark says that it stands still;
+//! only a fault of the connection itself is an error here.
+
+use lease_events::record::RecordedEvent;
+use sqlx::SqliteConnection;
+
+use super::batch::{Batch, BatchError, SqlFold};
+use super::hot::HotRows;
+use super::marks;
+use crate::projection::{Table, Value};
+
+/// Begins what can be undone without the transaction.
+pub(crate) const SAVEPOINT: &str = "SAVEPOINT projections";
+/// Ends it.
+pub(crate) const RELEASE: &str = "RELEASE projections";
+/// Undoes it, and leaves the savepoint standing; [`RELEASE`] removes it.
+pub(crate) const ROLLBACK: &str = "ROLLBACK TO projections";
+
+/// The tables of one fold that a batch moves on; the first of the fold is always among them.
+pub(crate) struct Plan<'a> {
+    /// Which fold it is, among all.
+    pub(crate) at: usize,
+    pub(crate) fold: &'a SqlFold,
+    pub(crate) views: Vec<usize>,
+}
+
+/// What stands still after a batch, and why.
+pub(crate) struct Stalled {
+    pub(crate) name: &'static str,
+    pub(crate) cause: String,
+}
+
+/// The tables of `fold` that satisfy `stands`; none where the one that keeps the states does not.
+pub(crate) fn views_of(fold: &SqlFold, stands: impl Fn(&Table) -> bool) -> Vec<usize> {
+    if !stands(fold.main().table) {
+        return Vec::new();
+    }
+    (0..fold.views.len()).filter(|view| stands(fold.views[*view].table)).collect()
+}
+
+/// Moves the planned tables on by `events`: all under one savepoint, and one by one where that fails. Whoever
+/// fails is marked stalled, and is named in the answer.
+pub(crate) async fn apply(
+    plans: &[Plan<'_>],
+    hot: &mut [HotRows],
+    connection: &mut SqliteConnection,
+    events: &[RecordedEvent],
+) -> Result<Vec<Stalled>, sqlx::Error> {
+    if plans.is_empty() {
+        return Ok(Vec::new());
+    }
+    execute(connection, SAVEPOINT).await?;
+    match together(plans, hot, connection, events).await {
+        Ok(()) => execute(connection, RELEASE).await.map(|()| Vec::new()),
+        Err(BatchError::Connection(error)) => Err(error),
+        Err(BatchError::Projection(_)) => {
+            execute(connection, ROLLBACK).await?;
+            execute(connection, RELEASE).await?;
+            // Rows of the folds that went well are hot with what was just rolled back.
+            hot.fill_with(HotRows::default);
+            one_by_one(plans, connection, events).await
+        }
+    }
+}
+
+/// Runs one of the three.
+pub(crate) async fn execute(connection: &mut SqliteConnection, sql: &'static str) -> Result<(), sqlx::Error> {
+    sqlx::query(sql).execute(connection).await.map(drop)
+}
+
+async fn together(
+    plans: &[Plan<'_>],
+    hot: &mut [HotRows],
+    connection: &mut SqliteConnection,
+    events: &[RecordedEvent],
+) -> Result<(), BatchError> {
+    let mut names = Vec::new();
+    for plan in plans {
+        let hot = &mut hot[plan.at];
+        let mut batch = Batch::fold(plan.fold, hot, connection, events).await?;
+        for view in &plan.views {
+            batch.write(plan.fold, *view, connection).await?;
+            names.push(plan.fold.views[*view].statements.name.as_str());
+        }
+        batch.keep(hot);
+    }
+    let last = events.last().map_or(0, |event| event.position.0);
+    Ok(marks::advance(connection, &names, last).await?)
+}
+
+async fn one_by_one(
+    plans: &[Plan<'_>],
+    connection: &mut SqliteConnection,
+    events: &[RecordedEvent],
+) -> Result<Vec<Stalled>, sqlx::Error> {
+    let mut stalled = Vec::new();
+    for plan in plans {
+        let mut batch = None;
+        for view in &plan.views {
+            execute(connection, SAVEPOINT).await?;
+            match alone(plan.fold, *view, &mut batch, connection, events).await {
+                Ok(()) => execute(connection, RELEASE).await?,
+                Err(BatchError::Connection(error)) => return Err(error),
+                Err(BatchError::Projection(cause)) => {
+                    execute(connection, ROLLBACK).await?;
+                    execute(connection, RELEASE).await?;
+                    let table = plan.fold.views[*view].table;
+                    stall(table, &cause, connection, events).await?;
+                    stalled.push(Stalled { name: table.name, cause });
+                    if *view == 0 {
+                        // What the fold's other tables show comes from this one: they wait with it.
+                        break;
+                    }
+                }
+            }
+        }
+    }
+    Ok(stalled)
+}
+
+/// Moves one table on; the first of a fold steps the batch that the others show.
+async fn alone(
+    fold: &SqlFold,
+    view: usize,
+    batch: &mut Option<Batch>,
+    connection: &mut SqliteConnection,
+    events: &[RecordedEvent],
+) -> Result<(), BatchError> {
+    let mut rows = match batch.take() {
+        Some(rows) => rows,
+        None => Batch::fold(fold, &mut HotRows::default(), connection, events).await?,
+    };
+    let written = rows.write(fold, view, connection).await;
+    *batch = Some(rows);
+    written?;
+    let last = events.last().map_or(0, |event| event.position.0);
+    Ok(marks::advance(connection, &[fold.views[view].statements.name.as_str()], last).await?)
+}
+
+/// Marks a table stalled, and says so loudly.
+pub(crate) async fn stall(
+    table: &Table,
+    cause: &str,
+    connection: &mut SqliteConnection,
+    events: &[RecordedEvent],
+) -> Result<(), sqlx::Error> {
+    let position = events.first().map_or(0, |event| event.position.0 - 1);
+    tracing::error!(projection = table.name, position, cause, "a projection is stalled; the events stand");
+    let since = match Value::time(events.last().map(|event| event.recorded_at)) {
+        Value::Text(since) => since,
+        Value::Null | Value::Integer(_) => "".into(),
+    };
+    marks::stall(connection, table.name, cause, &since).await
+}

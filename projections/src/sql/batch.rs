@@ -1,0 +1,281 @@
+//! One batch of events through one fold: read what is not hot, step, write what changed. Inline, catch-up, rebuild
+//! and verify all come through here.
+//!
+//! **Invariant:** rows are taken out of the hot ones while they are worked on, so that a failure leaves none behind
+//! that the database does not hold.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use lease_events::record::RecordedEvent;
+use sqlx::{Row as _, SqliteConnection};
+
+use super::hot::{HotRow, HotRows, Shown};
+use super::statements::{self, Statements, is_indexed};
+use crate::projection::{AnyState, Projection, Row, Table, Value};
+
+/// One table of a fold, with its statements.
+pub(crate) struct SqlView {
+    pub(crate) table: &'static Table,
+    pub(crate) statements: Statements,
+    indexed: Vec<usize>,
+}
+
+/// A fold and its tables under one set of names.
+pub(crate) struct SqlFold {
+    pub(crate) projection: Arc<dyn Projection>,
+    /// The first keeps the states.
+    pub(crate) views: Vec<SqlView>,
+}
+
+impl SqlFold {
+    /// The fold over tables whose names end in `suffix`.
+    pub(crate) fn new(projection: &Arc<dyn Projection>, suffix: &str) -> Self {
+        let view = |table: &'static Table| SqlView {
+            table,
+            statements: Statements::new(table, suffix),
+            indexed: (0..table.columns.len()).filter(|at| is_indexed(table, *at)).collect(),
+        };
+        Self { projection: projection.clone(), views: projection.tables().into_iter().map(view).collect() }
+    }
+
+    /// Every table.
+    pub(crate) fn tables(&self) -> Vec<&'static Table> {
+        self.views.iter().map(|view| view.table).collect()
+    }
+
+    /// The table that keeps the states.
+    pub(crate) fn main(&self) -> &SqlView {
+        &self.views[0]
+    }
+}
+
+/// Why a batch was not written.
+#[derive(Debug)]
+pub(crate) enum BatchError {
+    /// The projection's own fault: its step, or its table. The transaction can go on without it.
+    Projection(String),
+    /// The connection's fault: the whole transaction fails.
+    Connection(sqlx::Error),
+}
+
+impl From<sqlx::Error> for BatchError {
+    fn from(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::Database(error) if is_of_the_disk(&*error) => Self::Connection(sqlx::Error::Database(error)),
+            sqlx::Error::Database(error) => Self::Projection(error.to_string()),
+            sqlx::Error::RowNotFound
+            | sqlx::Error::ColumnDecode { .. }
+            | sqlx::Error::ColumnNotFound(_)
+            | sqlx::Error::Decode(_) => Self::Projection(error.to_string()),
+            error => Self::Connection(error),
+        }
+    }
+}
+
+/// SQLite's primary result codes that speak of the machine, not of a table: no memory, I/O, a full disk.
+const OF_THE_DISK: [i32; 3] = [7, 10, 13];
+
+fn is_of_the_disk(error: &dyn sqlx::error::DatabaseError) -> bool {
+    let code = error.code().and_then(|code| code.parse::<i32>().ok());
+    // The low byte of an extended code is the primary one.
+    code.is_some_and(|code| OF_THE_DISK.contains(&(code & 0xff)))
+}
+
+/// The rows that a batch of events touches, each once, in the order of its first event.
+pub(crate) struct Batch {
+    keys: Vec<Arc<str>>,
+    rows: Vec<HotRow>,
+}
+
+impl Batch {
+    /// Reads the rows that `events` touch and steps them through all of `events`.
+    pub(crate) async fn fold(
+        fold: &SqlFold,
+        hot: &mut HotRows,
+        connection: &mut SqliteConnection,
+        events: &[RecordedEvent],
+    ) -> Result<Self, BatchError> {
+        let mut batch = Self { keys: Vec::new(), rows: Vec::new() };
+        let mut slots: HashMap<Arc<str>, usize> = HashMap::new();
+        let mut steps: Vec<(usize, &RecordedEvent)> = Vec::with_capacity(events.len());
+        let mut cold: Vec<usize> = Vec::new();
+        for event in events {
+            let Some(key) = fold.projection.key(event) else { continue };
+            let slot = if let Some(slot) = slots.get(key.as_str()) {
+                *slot
+            } else {
+                let begins = fold.projection.begins(event);
+                let slot = batch.take_or_add(key.into(), hot, fold.views.len(), begins);
+                if !begins && batch.rows[slot].state.is_none() {
+                    cold.push(slot);
+                }
+                slots.insert(batch.keys[slot].clone(), slot);
+                slot
+            };
+            steps.push((slot, event));
+        }
+        batch.read(fold, connection, &slots, &cold).await?;
+        for (slot, event) in steps {
+            let row = &mut batch.rows[slot];
+            row.state = fold
+                .projection
+                .step(row.state.take(), event)
+                .map_err(|error| BatchError::Projection(error.to_string()))?;
+        }
+        Ok(batch)
+    }
+
+    /// The rows that `events` touch, as the first table holds them now; what the other tables show is not known.
+    pub(crate) async fn stored(
+        fold: &SqlFold,
+        connection: &mut SqliteConnection,
+        events: &[RecordedEvent],
+    ) -> Result<Self, BatchError> {
+        let mut batch = Self { keys: Vec::new(), rows: Vec::new() };
+        let mut slots: HashMap<Arc<str>, usize> = HashMap::new();
+        for key in events.iter().filter_map(|event| fold.projection.key(event)) {
+            let key: Arc<str> = key.into();
+            slots.entry(key.clone()).or_insert_with(|| batch.add(key, fold.views.len(), Shown::Unknown));
+        }
+        let all: Vec<usize> = (0..batch.keys.len()).collect();
+        batch.read(fold, connection, &slots, &all).await?;
+        for row in &mut batch.rows {
+            row.shown.fill(Shown::Unknown);
+        }
+        Ok(batch)
+    }
+
+    fn take_or_add(&mut self, key: Arc<str>, hot: &mut HotRows, views: usize, begins: bool) -> usize {
+        // Even where an event begins its key the row may be there: a stalled table is stepped again from behind it.
+        match hot.take(&key) {
+            Some(row) if !begins => {
+                self.keys.push(key);
+                self.rows.push(row);
+                self.rows.len() - 1
+            }
+            _ => self.add(key, views, Shown::Absent),
+        }
+    }
+
+    fn add(&mut self, key: Arc<str>, views: usize, shown: Shown) -> usize {
+        self.keys.push(key);
+        self.rows.push(HotRow { state: None, shown: vec![shown; views], bytes: 0 });
+        self.rows.len() - 1
+    }
+
+    async fn read(
+        &mut self,
+        fold: &SqlFold,
+        connection: &mut SqliteConnection,
+        slots: &HashMap<Arc<str>, usize>,
+        cold: &[usize],
+    ) -> Result<(), BatchError> {
+        for (size, range) in statements::cut(cold.len()) {
+            let Some(sql) = fold.main().statements.select_states(size) else {
+                return Err(BatchError::Projection(format!("{} keeps no state", fold.main().table.name)));
+            };
+            let mut query = sqlx::query(sql);
+            for slot in &cold[range] {
+                query = query.bind(self.keys[*slot].clone());
+            }
+            for row in query.fetch_all(&mut *connection).await? {
+                let (key, json): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);
+                let Some(slot) = slots.get(key) else { continue };
+                let state = fold.projection.restore(json).map_err(|error| {
+                    BatchError::Projection(format!("the state of row {key} cannot be read: {error}"))
+                })?;
+                for (view, shown) in self.rows[*slot].shown.iter_mut().enumerate() {
+                    *shown = fold.views[view].shown(fold.projection.row(view, &state).as_ref());
+                }
+                self.rows[*slot].state = Some(state);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what the states show in the table at `view`.
+    pub(crate) async fn write(
+        &mut self,
+        fold: &SqlFold,
+        view: usize,
+        connection: &mut SqliteConnection,
+    ) -> Result<(), BatchError> {
+        let table = &fold.views[view];
+        let (mut wide, mut narrow, mut gone) = (Vec::new(), Vec::new(), Vec::new());
+        for (key, hot) in self.keys.iter().zip(&mut self.rows) {
+            let row = hot.state.as_ref().and_then(|state: &AnyState| fold.projection.row(view, state));
+            let shown = table.shown(row.as_ref());
+            if view == 0 {
+                hot.bytes = row.as_ref().map_or(0, bytes);
+            }
+            match (row, &hot.shown[view]) {
+                (None, Shown::Absent) => {}
+                (None, _) => gone.push(key.clone()),
+                (Some(row), before) if *before == shown => narrow.push(row),
+                (Some(row), _) => wide.push(row),
+            }
+            hot.shown[view] = shown;
+        }
+        put(&table.statements, wide, true, connection).await?;
+        put(&table.statements, narrow, false, connection).await?;
+        Ok(delete(&table.statements, &gone, connection).await?)
+    }
+
+    /// Puts the written rows back among the hot ones.
+    pub(crate) fn keep(self, hot: &mut HotRows) {
+        for (key, row) in self.keys.into_iter().zip(self.rows) {
+            hot.put(key, row);
+        }
+    }
+}
+
+impl SqlView {
+    fn shown(&self, row: Option<&Row>) -> Shown {
+        row.map_or(Shown::Absent, |row| Shown::Present(self.indexed.iter().map(|at| row[*at].clone()).collect()))
+    }
+}
+
+fn bytes(row: &Row) -> usize {
+    row.iter().map(|value| if let Value::Text(text) = value { text.len() } else { 0 }).sum()
+}
+
+async fn put(
+    statements: &Statements,
+    rows: Vec<Row>,
+    indexed: bool,
+    connection: &mut SqliteConnection,
+) -> Result<(), sqlx::Error> {
+    let cuts: Vec<_> = statements::cut(rows.len()).collect();
+    let mut rows = rows.into_iter();
+    for (size, range) in cuts {
+        let mut query = sqlx::query(statements.put(size, indexed));
+        for value in rows.by_ref().take(range.len()).flatten() {
+            query = match value {
+                Value::Null => query.bind(None::<i64>),
+                Value::Integer(number) => query.bind(number),
+                Value::Text(text) => query.bind(text),
+            };
+        }
+        let done = query.execute(&mut *connection).await?;
+        if done.rows_affected() != range.len() as u64 {
+            return Err(sqlx::Error::RowNotFound);
+        }
+    }
+    Ok(())
+}
+
+async fn delete(
+    statements: &Statements,
+    keys: &[Arc<str>],
+    connection: &mut SqliteConnection,
+) -> Result<(), sqlx::Error> {
+    for (size, range) in statements::cut(keys.len()) {
+        let mut query = sqlx::query(statements.delete(size));
+        for key in &keys[range] {
+            query = query.bind(key.clone());
+        }
+        query.execute(&mut *connection).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,177 @@
+//! The SQLite executor: projections that follow every append inside its transaction.
+//!
+//! **Invariants:**
+//! - A projection's failure never refuses an event. All tables are written under one savepoint; only where that
+//!   fails is each tried alone under its own, and who fails again is marked stalled in the same transaction.
+//! - A table is written inline only while its mark stands right before the transaction's first event. The marks in
+//!   the database decide, not this process: where another one has written, they are read again. A table that is
+//!   behind is left to the follower, so that no append ever waits for a catch-up.
+//! - What is held in memory is taken out while a transaction works on it, and is put back when that went well; an
+//!   error, a cancellation or a rollback leaves nothing, and nothing is always true.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use lease_events::record::{Position, RecordedEvent};
+use lease_stores::append_hook::SqliteAppendHook;
+use sqlx::SqliteConnection;
+use tokio::sync::{Notify, watch};
+
+use super::apply::{Plan, apply, views_of};
+use super::batch::{BatchError, SqlFold};
+use super::hot::HotRows;
+use super::marks::{self, Marks};
+use crate::projection::{Projection, Table};
+
+/// The projections of one SQLite store, as its append hook. Made before the store is opened, and attached to it
+/// afterwards by [`super::SqliteReadModel::attach`]; until then it does nothing.
+pub struct SqliteProjections {
+    pub(crate) projections: Vec<Arc<dyn Projection>>,
+    pub(crate) folds: Vec<SqlFold>,
+    live: Mutex<Live>,
+    attached: AtomicBool,
+    /// The position that every table which does not stand still has seen, as far as this process has committed.
+    pub(crate) seen: watch::Sender<Position>,
+    /// A table is behind: the follower has work.
+    pub(crate) behind: Notify,
+}
+
+/// What the writer remembers between transactions.
+#[derive(Default)]
+pub(crate) struct Live {
+    marks: Option<Marks>,
+    hot: Vec<HotRows>,
+    /// What [`SqliteProjections::seen`] becomes on commit.
+    seen: Option<Position>,
+}
+
+impl SqliteProjections {
+    /// An executor of `projections`.
+    #[must_use]
+    pub fn new(projections: Vec<Arc<dyn Projection>>) -> Arc<Self> {
+        Arc::new(Self {
+            folds: projections.iter().map(|projection| SqlFold::new(projection, "")).collect(),
+            projections,
+            live: Mutex::default(),
+            attached: AtomicBool::new(false),
+            seen: watch::Sender::new(Position::START),
+            behind: Notify::new(),
+        })
+    }
+
+    /// An executor of the ledger's own projections.
+    #[must_use]
+    pub fn new_standard() -> Arc<Self> {
+        Self::new(crate::standard())
+    }
+
+    /// Every table, in the order of the projections.
+    pub(crate) fn tables(&self) -> impl Iterator<Item = &'static Table> {
+        self.folds.iter().flat_map(SqlFold::tables)
+    }
+
+    /// From here on appends are followed.
+    pub(crate) fn set_attached(&self) {
+        self.attached.store(true, Ordering::Release);
+    }
+
+    /// Forgets what is remembered; the next transaction reads it again.
+    pub(crate) fn forget(&self) {
+        drop(self.take());
+    }
+
+    fn take(&self) -> Live {
+        std::mem::take(&mut *self.live.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    async fn follow(
+        &self,
+        live: &mut Live,
+        connection: &mut SqliteConnection,
+        events: &[RecordedEvent],
+    ) -> Result<(), sqlx::Error> {
+        let (Some(first), Some(last)) = (events.first(), events.last()) else { return Ok(()) };
+        let marks = match live.marks.take() {
+            Some(marks) => marks,
+            None => match marks::read(&mut *connection).await {
+                Ok(marks) => marks,
+                Err(error) => return self.without_marks(error),
+            },
+        };
+        live.hot.resize_with(self.folds.len(), HotRows::default);
+        let plans = self.in_step(&marks, first.position.0 - 1);
+        let complete = plans.iter().map(|plan| plan.views.len()).sum::<usize>() == self.tables().count();
+        let stalled = apply(&plans, &mut live.hot, connection, events).await?;
+        if stalled.is_empty() {
+            live.marks = Some(moved(marks, &plans, last.position.0));
+        }
+        if complete && stalled.is_empty() {
+            live.seen = Some(last.position);
+        } else {
+            self.behind.notify_one();
+        }
+        Ok(())
+    }
+
+    fn without_marks(&self, error: sqlx::Error) -> Result<(), sqlx::Error> {
+        match BatchError::from(error) {
+            BatchError::Connection(error) => Err(error),
+            BatchError::Projection(cause) => {
+                tracing::error!(cause, "the table of the projections' positions cannot be read; nothing is projected");
+                self.behind.notify_one();
+                Ok(())
+            }
+        }
+    }
+
+    /// The tables that have seen everything up to `position`, and nothing more.
+    fn in_step(&self, marks: &Marks, position: u64) -> Vec<Plan<'_>> {
+        let stands = |table: &Table| {
+            marks.get(table.name).is_some_and(|mark| {
+                mark.position == position && mark.version == table.version && mark.stalled.is_none()
+            })
+        };
+        let plan = |(at, fold)| Plan { at, fold, views: views_of(fold, stands) };
+        self.folds.iter().enumerate().map(plan).filter(|plan| !plan.views.is_empty()).collect()
+    }
+}
+
+#[async_trait]
+impl SqliteAppendHook for SqliteProjections {
+    async fn on_append(&self, connection: &mut SqliteConnection, events: &[RecordedEvent]) -> Result<(), sqlx::Error> {
+        if !self.attached.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let mut live = self.take();
+        self.follow(&mut live, connection, events).await?;
+        *self.live.lock().unwrap_or_else(PoisonError::into_inner) = live;
+        Ok(())
+    }
+
+    fn committed(&self) {
+        let seen = self.live.lock().unwrap_or_else(PoisonError::into_inner).seen.take();
+        if let Some(seen) = seen {
+            self.seen.send_replace(seen);
+        }
+    }
+
+    fn rolled_back(&self) {
+        self.forget();
+    }
+
+    fn changed_elsewhere(&self) {
+        self.forget();
+    }
+}
+
+fn moved(mut marks: Marks, plans: &[Plan<'_>], position: u64) -> Marks {
+    for plan in plans {
+        for view in &plan.views {
+            if let Some(mark) = marks.get_mut(plan.fold.views[*view].table.name) {
+                mark.position = position;
+            }
+        }
+    }
+    marks
+}

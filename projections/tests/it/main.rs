@@ -1,0 +1,11 @@
+//! The projections on real stores: what they show, what happens when one of them fails, and that a table made anew
+//! from the log is the live one, row for row.
+
+mod history;
+mod world;
+
+mod equal;
+mod processes;
+mod rebuilding;
+mod stalling;
+mod verifying;

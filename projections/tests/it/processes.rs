@@ -1,0 +1,123 @@
+//! Several processes on one file, and transactions that come to nothing.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use lease_events::record::{Position, StreamId};
+use lease_events::store::EventStore as _;
+use lease_projections::read_model::ReadModel as _;
+use lease_projections::sql::{SqliteProjections, SqliteReadModel};
+use lease_stores::sqlite::{CommitFault, CommitFaults, SqliteOptions, SqliteStore};
+
+use crate::history::{acquired, append, lease, release_requested, requested};
+use crate::world::{Ticks, World, open};
+
+const TABLES: [&str; 3] = ["current_leases", "reusable_leases", "environments"];
+
+#[tokio::test]
+async fn two_processes_that_take_turns_on_one_lease_keep_its_row_true() {
+    let world = World::new().await;
+    let (store, model) = open(&world.path(), lease_projections::standard()).await;
+    let stream = StreamId::lease(lease(1));
+    append(&*world.store, &stream, &[requested(1, 1)]).await;
+    append(&*store, &stream, &[acquired(7)]).await;
+    let position = append(&*world.store, &stream, &[release_requested()]).await;
+    // What the first wrote from its hot row must hold what the second wrote between.
+    let state = model.lease(lease(1)).await.expect("it reads").expect("it is there");
+    assert_eq!((state.fencing_token(), state.revision), (Some(7), 2));
+    model.wait_for(Position(position), std::time::Duration::from_secs(5)).await.expect("it is there already");
+    for table in TABLES {
+        assert_eq!(model.verify(table).await.expect("it can be verified").differences, [], "{table}");
+    }
+}
+
+#[tokio::test]
+async fn events_of_a_process_without_projections_are_caught_up() {
+    let world = World::new().await;
+    let options = SqliteOptions {
+        path: world.path(),
+        clock: Arc::new(Ticks::default()),
+        ids: Arc::new(lease_events::seam::SystemIds),
+        hook: None,
+    };
+    let bare = SqliteStore::open(options).await.expect("the file is ours");
+    let stream = StreamId::lease(lease(1));
+    append(&*bare, &stream, &[requested(1, 1)]).await;
+    append(&*world.store, &stream, &[acquired(1)]).await;
+    assert_eq!(world.positions().await, [0; 3], "what is behind is not written inline");
+    world.model.catch_up().await.expect("nothing is broken");
+    append(&*world.store, &stream, &[release_requested()]).await;
+    assert_eq!(world.positions().await, [3; 3]);
+    assert_eq!(world.model.verify("current_leases").await.expect("it can be verified").differences, []);
+}
+
+#[tokio::test]
+async fn an_existing_log_is_caught_up_when_the_projections_are_attached() {
+    let folder = tempfile::TempDir::new().expect("a folder can be made");
+    let path = folder.path().join("ledger.db");
+    let options = SqliteOptions {
+        path: path.clone(),
+        clock: Arc::new(Ticks::default()),
+        ids: Arc::new(lease_events::seam::SystemIds),
+        hook: None,
+    };
+    let bare = SqliteStore::open(options).await.expect("the folder is there");
+    for number in 0..=255 {
+        let stream = StreamId::lease(lease(number));
+        append(&*bare, &stream, &[requested(number, number), acquired(1), release_requested()]).await;
+    }
+    for number in 0..=255 {
+        append(&*bare, &StreamId::lease(lease(number)), &[acquired(2), acquired(3)]).await;
+    }
+    bare.close().await;
+    let (_store, model) = open(&path, lease_projections::standard()).await;
+    let statuses = model.statuses().await.expect("it reads");
+    assert!(statuses.iter().all(|status| status.position == 1_280 && status.stalled.is_none()), "{statuses:?}");
+    for table in TABLES {
+        assert_eq!(model.verify(table).await.expect("it can be verified").differences, [], "{table}");
+    }
+}
+
+/// SQLite's `SQLITE_FULL`: after it nothing is there.
+const DISK_FULL: i32 = 13;
+
+/// The next commit fails and is rolled back, where `armed`.
+struct Once {
+    armed: AtomicBool,
+}
+
+impl CommitFaults for Once {
+    fn at_commit(&self) -> Option<CommitFault> {
+        self.armed.swap(false, Ordering::SeqCst).then_some(CommitFault { code: DISK_FULL, written: false })
+    }
+}
+
+#[tokio::test]
+async fn a_transaction_that_is_rolled_back_leaves_nothing_hot() {
+    let folder = tempfile::TempDir::new().expect("a folder can be made");
+    let projections = SqliteProjections::new_standard();
+    let faults = Arc::new(Once { armed: AtomicBool::new(false) });
+    let options = SqliteOptions {
+        path: folder.path().join("ledger.db"),
+        clock: Arc::new(Ticks::default()),
+        ids: Arc::new(lease_events::seam::SystemIds),
+        hook: Some(projections.clone()),
+    };
+    let store = SqliteStore::open_with_faults(options, faults.clone()).await.expect("the folder is there");
+    let model = SqliteReadModel::attach(projections, store.clone()).await.expect("the file is ours");
+    let stream = StreamId::lease(lease(1));
+    append(&*store, &stream, &[requested(1, 1)]).await;
+    faults.armed.store(true, Ordering::SeqCst);
+    let lost = lease_events::store::Append {
+        stream: stream.clone(),
+        expected: lease_events::store::Expected::Exact(0),
+        events: crate::history::encoded(&stream, &[acquired(1)], lease_events::id::CommandId::derived(&["lost"])),
+    };
+    store.append(lost).await.expect_err("its commit failed");
+    append(&*store, &stream, &[acquired(2)]).await;
+    let state = model.lease(lease(1)).await.expect("it reads").expect("it is there");
+    assert_eq!((state.fencing_token(), state.revision), (Some(2), 1));
+    assert_eq!(model.verify("current_leases").await.expect("it can be verified").differences, []);
+    let statuses = model.statuses().await.expect("it reads");
+    assert!(statuses.iter().all(|status| status.position == 2), "{statuses:?}");
+}

@@ -1,0 +1,108 @@
+//! Rebuild: beside the live table, while appends go on, and swapped in.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use lease_events::record::StreamId;
+use lease_events::store::EventStore as _;
+use lease_projections::projection::QueryError;
+use lease_projections::read_model::ReadModel as _;
+use tokio::sync::mpsc;
+
+use crate::history::{acquired, append, lease, release_requested, requested};
+use crate::world::{Counting, World, open};
+
+#[tokio::test]
+async fn appends_go_on_while_a_projection_is_rebuilt() {
+    let world = World::new().await;
+    for number in 0..=255 {
+        let stream = StreamId::lease(lease(number));
+        append(&*world.store, &stream, &[requested(number, number), acquired(1), release_requested(), acquired(2)])
+            .await;
+        append(&*world.store, &stream, &[acquired(3), acquired(4), acquired(5)]).await;
+    }
+    let (progress, mut heard) = mpsc::channel(64);
+    let rebuilding = {
+        let model = world.model.clone();
+        tokio::spawn(async move { model.rebuild("current_leases", progress).await })
+    };
+    let first = heard.recv().await.expect("the first page is reported");
+    assert!(first.position < first.head, "{first:?}");
+    for number in 0..=255 {
+        append(&*world.store, &StreamId::lease(lease(number)), &[acquired(9)]).await;
+    }
+    let report = rebuilding.await.expect("it does not panic").expect("it can be rebuilt");
+    assert_eq!(report.rows, 256);
+    append(&*world.store, &StreamId::lease(lease(0)), &[acquired(10)]).await;
+    let last = world.store.head().await.expect("it reads").0;
+    assert_eq!(world.positions().await, [last; 3]);
+    for table in ["current_leases", "reusable_leases"] {
+        assert_eq!(world.model.verify(table).await.expect("it can be verified").differences, [], "{table}");
+    }
+}
+
+#[tokio::test]
+async fn a_rebuild_that_fails_leaves_the_live_table_and_nothing_beside_it() {
+    let broken = Arc::new(AtomicBool::new(false));
+    let world = World::with(vec![Arc::new(Counting { broken: broken.clone() })]).await;
+    append(&*world.store, &StreamId::lease(lease(1)), &[requested(1, 1)]).await;
+    let live = world.rows("counts").await;
+    broken.store(true, Ordering::SeqCst);
+    let (progress, _unheard) = mpsc::channel(1);
+    let error = world.model.rebuild("counts", progress).await.expect_err("its step fails");
+    assert!(matches!(error, QueryError::Stalled { .. }), "{error}");
+    assert_eq!(world.rows("counts").await, live);
+    let beside: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_master WHERE name LIKE '%!_!_%' ESCAPE '!'")
+        .fetch_one(world.store.reader())
+        .await
+        .expect("it reads");
+    assert_eq!(beside, 0);
+}
+
+#[tokio::test]
+async fn what_an_interrupted_rebuild_left_is_removed_by_the_next() {
+    let world = World::new().await;
+    append(&*world.store, &StreamId::lease(lease(1)), &[requested(1, 1)]).await;
+    let mut vandal = world.vandal().await;
+    sqlx::query("CREATE TABLE current_leases__rebuild (a)").execute(&mut vandal).await.expect("it is made");
+    let live = world.rows("current_leases").await;
+    let (progress, _unheard) = mpsc::channel(1);
+    world.model.rebuild("current_leases", progress).await.expect("it can be rebuilt");
+    assert_eq!(world.rows("current_leases").await, live);
+}
+
+#[tokio::test]
+async fn a_table_of_an_older_version_is_made_anew_and_one_of_a_newer_is_refused() {
+    let world = World::new().await;
+    let stream = StreamId::lease(lease(1));
+    append(&*world.store, &stream, &[requested(1, 1)]).await;
+    let live = world.rows("current_leases").await;
+    let mut vandal = world.vandal().await;
+    for sql in [
+        "DROP TABLE current_leases",
+        "CREATE TABLE current_leases (lease_id TEXT)",
+        "UPDATE projections SET version = 0 WHERE name = 'current_leases'",
+    ] {
+        sqlx::query(sql).execute(&mut vandal).await.expect("it is written");
+    }
+    // The old process must not write to a table that is not of its version.
+    append(&*world.store, &stream, &[acquired(1)]).await;
+    let (_store, model) = open(&world.path(), lease_projections::standard()).await;
+    assert_eq!(world.rows("current_leases").await.len(), live.len());
+    assert_eq!(model.verify("current_leases").await.expect("it can be verified").differences, []);
+    sqlx::query("UPDATE projections SET version = 2").execute(&mut vandal).await.expect("it is written");
+    let projections = lease_projections::sql::SqliteProjections::new_standard();
+    let error = match lease_projections::sql::SqliteReadModel::attach(projections, world.store.clone()).await {
+        Ok(_) => panic!("a newer table is not touched"),
+        Err(error) => error.to_string(),
+    };
+    assert!(error.contains("of version 2, written by a newer lease-ledger"), "{error}");
+}
+
+#[tokio::test]
+async fn an_unknown_projection_is_refused_by_name() {
+    let world = World::new().await;
+    let (progress, _unheard) = mpsc::channel(1);
+    let error = world.model.rebuild("leases", progress).await.expect_err("there is none").to_string();
+    assert_eq!(error, "there is no projection \"leases\"; there are current_leases, reusable_leases, environments");
+}
