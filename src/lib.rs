@@ -3,6 +3,6 @@
 pub mod commands;
 pub mod drivers;
 pub mod http;
-pub mod wiring;
 pub mod ledger;
 pub mod queries;
+pub mod wiring;

@@ -56,15 +56,15 @@ pub struct LeaseEvents {
 pub struct EventsQuery {
     /// Only events behind this position; 0, or absent, is from the first.
     #[param(value_type = Option<u64>, minimum = 0)]
-    #[serde(default, deserialize_with = "read::parsed_option")]
+    #[serde(default, deserialize_with = "read::number_in_query")]
     pub after: Option<u64>,
     /// Most events of a page: 1 to 4096; 1000 where absent. A stream that follows has no limit.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 4096)]
-    #[serde(default, deserialize_with = "read::parsed_option")]
+    #[serde(default, deserialize_with = "read::number_in_query")]
     pub limit: Option<usize>,
     /// Whether to go on with the events to come.
     #[param(value_type = Option<bool>)]
-    #[serde(default, deserialize_with = "read::parsed_option")]
+    #[serde(default, deserialize_with = "read::bool_in_query")]
     pub follow: Option<bool>,
 }
 

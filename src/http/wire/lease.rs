@@ -347,21 +347,21 @@ pub struct LeaseQuery {
     pub status: Option<String>,
     /// Only those that are open: requested, effect_unknown, active or releasing.
     #[param(value_type = Option<bool>)]
-    #[serde(default, deserialize_with = "read::parsed_option")]
+    #[serde(default, deserialize_with = "read::bool_in_query")]
     pub open: Option<bool>,
     /// Only those that an operator must look at.
     #[param(value_type = Option<bool>)]
-    #[serde(default, deserialize_with = "read::parsed_option")]
+    #[serde(default, deserialize_with = "read::bool_in_query")]
     pub needs_attention: Option<bool>,
     /// Most rows wanted: 1 to 1000; 100 where absent.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 1000)]
-    #[serde(default, deserialize_with = "read::parsed_option")]
+    #[serde(default, deserialize_with = "read::number_in_query")]
     pub limit: Option<usize>,
     /// `nextCursor` of the page before.
     pub cursor: Option<String>,
     /// Answers from projections that have seen at least this position; waits a few seconds for them.
     #[param(value_type = Option<u64>, minimum = 0)]
-    #[serde(default, deserialize_with = "read::parsed_option")]
+    #[serde(default, deserialize_with = "read::number_in_query")]
     pub at_least: Option<u64>,
 }
 

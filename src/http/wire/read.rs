@@ -31,6 +31,22 @@ where
     }
 }
 
+/// A whole number in a query, which may be absent.
+pub(crate) fn number_in_query<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr,
+{
+    let Some(text) = Option::<Cow<'de, str>>::deserialize(deserializer)? else { return Ok(None) };
+    text.parse().map(Some).map_err(|_| de::Error::invalid_value(Unexpected::Str(&text), &"a whole number"))
+}
+
+/// `true` or `false` in a query, which may be absent.
+pub(crate) fn bool_in_query<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
+    let Some(text) = Option::<Cow<'de, str>>::deserialize(deserializer)? else { return Ok(None) };
+    text.parse().map(Some).map_err(|_| de::Error::invalid_value(Unexpected::Str(&text), &"true or false"))
+}
+
 /// A whole number that may be absent. `7.0` is the number 7, as JSON Schema has it; `"7"` is none: a token that came
 /// back as a string compares unequal to every number.
 pub(crate) fn whole_number_option<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {

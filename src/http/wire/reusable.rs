@@ -73,7 +73,7 @@ pub struct ReusableLeaseQuery {
     pub environment_id: Option<EnvironmentId>,
     /// Most rows wanted: 1 to 1000; 100 where absent.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 1000)]
-    #[serde(default, deserialize_with = "read::parsed_option")]
+    #[serde(default, deserialize_with = "read::number_in_query")]
     pub limit: Option<usize>,
     /// `nextCursor` of the page before.
     pub cursor: Option<String>,
