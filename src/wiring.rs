@@ -17,9 +17,9 @@ use lease_stores::sqlite::{SqliteOptions, SqliteStore};
 use crate::commands::Context;
 use crate::commands::locks::KeyedLocks;
 use crate::drivers::local::LocalDriver;
+use crate::drivers::sandbox::SandboxDriver;
 use crate::drivers::sandbox::bubblewrap::BubblewrapProvider;
 use crate::drivers::sandbox::fake::FakeProvider;
-use crate::drivers::sandbox::SandboxDriver;
 use crate::drivers::{Drivers, EnvironmentDriver};
 use crate::ledger::Ledger;
 
@@ -141,11 +141,7 @@ pub fn open_in_memory(clock: Arc<dyn Clock>, ids: Arc<dyn Ids>, drivers: Drivers
 }
 
 /// The drivers that are built in; providers keep what they make below `data_dir`.
-pub fn built_in_drivers(
-    data_dir: &Path,
-    clock: &Arc<dyn Clock>,
-    ids: &Arc<dyn Ids>,
-) -> Result<Drivers, OpenError> {
+pub fn built_in_drivers(data_dir: &Path, clock: &Arc<dyn Clock>, ids: &Arc<dyn Ids>) -> Result<Drivers, OpenError> {
     let bubblewrap = BubblewrapProvider::new(&data_dir.join("bubblewrap"), Arc::clone(clock));
     let records = data_dir.join("fake");
     let fake = FakeProvider::on_disk(&records, Arc::clone(clock))

@@ -22,6 +22,7 @@ use tokio::sync::mpsc;
 
 pub mod local;
 pub mod sandbox;
+pub mod secrets;
 
 mod config;
 mod proc;

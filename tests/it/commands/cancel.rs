@@ -12,8 +12,7 @@ use serde_json::json;
 use crate::support::{Bench, caller, company, fake, operator, release_request, run};
 
 async fn release_run(bench: &Bench, number: u32) -> RunReleaseReport {
-    let request =
-        ReleaseRunRequest { company_id: company(), run_id: run(number), status: ReleaseStatus::Released };
+    let request = ReleaseRunRequest { company_id: company(), run_id: run(number), status: ReleaseStatus::Released };
     bench.ledger.release_run(caller(), request).await.expect("released")
 }
 
@@ -99,7 +98,7 @@ async fn a_release_of_the_lease_itself_wins_too() {
     });
     tokio::time::sleep(Duration::from_millis(500)).await;
     let lease_id = the_lease(&bench).await;
-    let wanted = release_request(lease_id, operator(), ReleaseStatus::Released);
+    let wanted = release_request(lease_id, Some(operator()), ReleaseStatus::Released);
     let releasing = bench.ledger.release(caller(), wanted).await.expect("remembered");
     assert_eq!(releasing.status, LeaseStatus::Releasing);
     acquire.await.expect("no panic").unwrap_err();

@@ -56,7 +56,7 @@ async fn a_release_that_fails_at_the_provider_still_ends_the_lease_and_owes_its_
         let destroy = DestroyRequest {
             company_id: None,
             lease_id: lease.lease_id,
-            authority: operator(),
+            authority: Some(operator()),
             if_revision: None,
         };
         bench.provider.inject(Effect::Destroy, trouble);

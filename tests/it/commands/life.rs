@@ -92,13 +92,13 @@ async fn retain_on_failure_keeps_what_failed_until_it_is_destroyed() {
     assert_eq!(bench.held(), 1);
 
     let resume =
-        ResumeRequest { company_id: None, lease_id: lease.lease_id, authority: operator(), if_revision: None };
+        ResumeRequest { company_id: None, lease_id: lease.lease_id, authority: Some(operator()), if_revision: None };
     let resumed = bench.ledger.resume(caller(), resume).await.expect("resumed for inspection");
     assert_eq!((resumed.status, resumed.fencing_token()), (LeaseStatus::Active, Some(2)));
     bench.release(&resumed, ReleaseStatus::Failed).await.expect("released again");
 
     let destroy =
-        DestroyRequest { company_id: None, lease_id: lease.lease_id, authority: operator(), if_revision: None };
+        DestroyRequest { company_id: None, lease_id: lease.lease_id, authority: Some(operator()), if_revision: None };
     let destroyed = bench.ledger.destroy(caller(), destroy.clone()).await.expect("destroyed");
     assert_eq!((destroyed.status, destroyed.cleanup_status), (LeaseStatus::Retained, Some(CleanupStatus::Success)));
     assert_eq!(bench.held(), 0);

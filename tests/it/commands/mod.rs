@@ -1,9 +1,9 @@
 //! The commands, on the memory store with the fake provider, under tokio's paused time.
 
-mod life;
-mod reuse;
 mod cancel;
+mod failures;
+mod life;
 mod once;
 mod refusals;
-mod failures;
+mod reuse;
 mod simulation;

@@ -39,11 +39,7 @@ async fn the_same_key_for_another_request_or_operation_is_refused() {
     let other = AcquireRequest { agent_id: Some("another".into()), ..request };
     let error = bench.ledger.acquire(caller().with_key("one"), other).await.unwrap_err();
     assert_eq!(error.code(), "idempotency-key-reused");
-    let wanted = release_request(
-        lease.lease_id,
-        Some(Authority::Holder { fencing_token: 1 }),
-        ReleaseStatus::Released,
-    );
+    let wanted = release_request(lease.lease_id, Some(Authority::Holder { fencing_token: 1 }), ReleaseStatus::Released);
     let error = bench.ledger.release(caller().with_key("one"), wanted).await.unwrap_err();
     assert!(error.to_string().contains("was used before for acquire with another request"), "{error}");
     assert_eq!(bench.ledger.head().await.expect("head"), before);

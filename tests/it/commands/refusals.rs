@@ -1,6 +1,6 @@
 //! Every refusal reads like a sentence, has a code and a class, and changes nothing.
 
-use lease_events::failure::FailureClass;
+use lease_events::failure::FailureClass::{self, Conflict, Invalid, NotFound};
 use lease_events::id::{CompanyId, EnvironmentId, LeaseId};
 use lease_events::lease::vocabulary::ReleaseStatus;
 use lease_ledger::commands::acquire::AcquireRequest;
@@ -39,18 +39,24 @@ fn create(name: &str, driver: &str, config: Value) -> CreateEnvironment {
 async fn environments() {
     let bench = Bench::new();
     let ledger = &bench.ledger;
-    let made = bench.environment("one", fake(json!({}))).await;
+    let one = bench.environment("one", fake(json!({}))).await;
     let make = |name: &str, driver: &str, config| ledger.create_environment(caller(), create(name, driver, config));
-    use FailureClass::{Conflict, Invalid, NotFound};
-    is_refused(&bench, Invalid, "There is no driver \"docker\"; there are local, sandbox.", make("x", "docker", json!({}))).await;
+    is_refused(
+        &bench,
+        Invalid,
+        "There is no driver \"docker\"; there are local, sandbox.",
+        make("x", "docker", json!({})),
+    )
+    .await;
     is_refused(&bench, Invalid, "\"name\" must have", make(" x", "local", json!({}))).await;
     is_refused(&bench, Invalid, "The config is not valid", make("x", "sandbox", fake(json!({ "colour": 1 })))).await;
     is_refused(&bench, Invalid, "provider", make("x", "sandbox", json!({ "provider": "moon" }))).await;
-    is_refused(&bench, Conflict, "already has an active environment \"one\"", make("one", "sandbox", fake(json!({})))).await;
+    is_refused(&bench, Conflict, "already has an active environment \"one\"", make("one", "sandbox", fake(json!({}))))
+        .await;
 
     let update = UpdateEnvironment {
         company_id: company(),
-        environment_id: made.environment_id,
+        environment_id: one.environment_id,
         config: fake(json!({ "acquireDelayMs": 1 })),
         if_revision: Some(7),
     };
@@ -58,18 +64,15 @@ async fn environments() {
     let elsewhere = UpdateEnvironment { company_id: CompanyId::derived(&["other"]), ..update.clone() };
     is_refused(&bench, NotFound, "There is no environment", ledger.update_environment(caller(), elsewhere)).await;
 
-    let archive = ArchiveEnvironment {
-        company_id: company(),
-        environment_id: made.environment_id,
-        note: None,
-        if_revision: None,
-    };
+    let archive =
+        ArchiveEnvironment { company_id: company(), environment_id: one.environment_id, note: None, if_revision: None };
     ledger.archive_environment(caller(), archive).await.expect("archived");
     let update = UpdateEnvironment { if_revision: None, ..update };
-    is_refused(&bench, Conflict, "Environment \"one\" is not active.", ledger.update_environment(caller(), update)).await;
-    is_refused(&bench, Conflict, "Environment \"one\" is not active.", bench.acquire(made.environment_id, run(1))).await;
+    is_refused(&bench, Conflict, "Environment \"one\" is not active.", ledger.update_environment(caller(), update))
+        .await;
+    is_refused(&bench, Conflict, "Environment \"one\" is not active.", bench.acquire(one.environment_id, run(1))).await;
     let again = make("one", "sandbox", fake(json!({}))).await.expect("an archived one leaves its name free");
-    assert_ne!(again.environment_id, made.environment_id);
+    assert_ne!(again.environment_id, one.environment_id);
 }
 
 #[tokio::test(start_paused = true)]
@@ -78,7 +81,6 @@ async fn acquires() {
     let ledger = &bench.ledger;
     let environment_id = bench.environment("one", fake(json!({}))).await.environment_id;
     let plain = acquire_request(environment_id, Some(run(1)));
-    use FailureClass::{Invalid, NotFound};
     let unknown = AcquireRequest { environment_id: EnvironmentId::derived(&["no"]), ..plain.clone() };
     is_refused(&bench, NotFound, "There is no environment", ledger.acquire(caller(), unknown)).await;
     let elsewhere = AcquireRequest { company_id: CompanyId::derived(&["other"]), ..plain.clone() };
@@ -107,7 +109,6 @@ async fn changes_of_a_lease() {
         ledger.realize(caller(), request)
     };
     let holder = |fencing_token| Some(Authority::Holder { fencing_token });
-    use FailureClass::{Conflict, Invalid, NotFound};
     is_refused(&bench, Invalid, "needs \"fencingToken\" (its holder) or \"reason\"", realize(None, None, None)).await;
     is_refused(&bench, Conflict, "Fencing token 2 is stale", realize(holder(2), None, None)).await;
     let empty = Some(Authority::Operator { reason: " ".into() });
@@ -115,7 +116,7 @@ async fn changes_of_a_lease() {
     let other = Some(CompanyId::derived(&["other"]));
     is_refused(&bench, NotFound, "There is no lease", realize(holder(1), other, None)).await;
     is_refused(&bench, Conflict, "not 9; read it again", realize(holder(1), None, Some(9))).await;
-    let nobody = release_request(LeaseId::derived(&["no"]), operator(), ReleaseStatus::Released);
+    let nobody = release_request(LeaseId::derived(&["no"]), Some(operator()), ReleaseStatus::Released);
     is_refused(&bench, NotFound, "There is no lease", ledger.release(caller(), nobody)).await;
 
     bench.release(&lease, ReleaseStatus::Released).await.expect("released");

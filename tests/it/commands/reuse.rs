@@ -37,7 +37,7 @@ async fn the_next_run_resumes_it_under_a_higher_token() {
     let destroy = DestroyRequest {
         company_id: None,
         lease_id: first.lease.lease_id,
-        authority: operator(),
+        authority: Some(operator()),
         if_revision: None,
     };
     let error = bench.ledger.destroy(caller(), destroy).await.unwrap_err();
@@ -138,7 +138,7 @@ async fn what_cannot_be_resumed_is_kept_and_the_config_decides_what_then() {
         let destroy = DestroyRequest {
             company_id: None,
             lease_id: first.lease.lease_id,
-            authority: operator(),
+            authority: Some(operator()),
             if_revision: None,
         };
         let destroyed = bench.ledger.destroy(caller(), destroy).await.expect("an operator may");

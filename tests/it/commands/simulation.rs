@@ -8,16 +8,21 @@ use lease_events::lease::LeaseState;
 use lease_events::lease::vocabulary::{CleanupStatus, Effect, LeaseStatus, ReleaseStatus};
 use lease_events::record::{Position, RecordedEvent};
 use lease_events::store::READ_EVENTS_MAX;
-use lease_ledger::drivers::sandbox::fake::Trouble;
+use lease_ledger::drivers::sandbox::fake::{Thing, Trouble};
 use lease_projections::read_model::LeaseFilter;
 use serde_json::json;
 
 use crate::support::{Bench, caller, company, fake, run};
 
-/// SplitMix64: a few lines that give the same numbers for ever, which is all that a simulation asks of them.
+/// `SplitMix64`: a few lines that give the same numbers for ever, which is all that a simulation asks of them.
 struct Seeded(u64);
 
 impl Seeded {
+    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        let index = self.below(from.len() as u64);
+        from[usize::try_from(index).expect("below a length")]
+    }
+
     fn below(&mut self, limit: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -34,7 +39,7 @@ async fn live(bench: &Bench, environment: lease_events::id::EnvironmentId, numbe
         tokio::time::sleep(Duration::from_millis(random.below(200))).await;
         let trouble = [Trouble::None, Trouble::None, Trouble::NotDone, Trouble::UnknownAfter, Trouble::Gone];
         let effect = [Effect::Acquire, Effect::Resume, Effect::Release, Effect::Destroy];
-        let (trouble, effect) = (trouble[random.below(5) as usize], effect[random.below(4) as usize]);
+        let (trouble, effect) = (random.pick(&trouble), random.pick(&effect));
         if trouble != Trouble::Gone || effect != Effect::Acquire {
             bench.provider.inject(effect, trouble);
         }
@@ -68,11 +73,11 @@ fn simulate(seed: u64) -> (Vec<RecordedEvent>, Vec<LeaseState>, BTreeSet<String>
         let environment = bench.environment("shared", fake(config)).await.environment_id;
         let runs = (0..12).map(|number| live(&bench, environment, number, seed));
         futures_util::future::join_all(runs).await;
-        tokio::time::sleep(Duration::from_secs(120)).await;
+        tokio::time::sleep(Duration::from_mins(2)).await;
         let log = bench.ledger.events(Position::START, READ_EVENTS_MAX).await.expect("the log");
         let filter = LeaseFilter { limit: 1_000, ..LeaseFilter::default() };
         let leases = bench.ledger.read_model().leases(&filter).await.expect("leases");
-        let held = bench.provider.held().expect("memory").iter().map(|thing| thing.provider_lease_id()).collect();
+        let held = bench.provider.held().expect("memory").iter().map(Thing::provider_lease_id).collect();
         (log, leases, held)
     })
 }

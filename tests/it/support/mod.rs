@@ -27,19 +27,19 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 /// A clock that follows tokio's: it moves by itself only where tokio's time is paused and a test waits.
-pub struct SimulatedClock {
+pub(crate) struct SimulatedClock {
     began: tokio::time::Instant,
     skipped_ms: AtomicU64,
 }
 
 impl SimulatedClock {
     /// A clock that shows 2026-01-01 now.
-    pub fn start() -> Arc<Self> {
+    pub(crate) fn start() -> Arc<Self> {
         Arc::new(Self { began: tokio::time::Instant::now(), skipped_ms: AtomicU64::new(0) })
     }
 
     /// Lets the wall clock jump ahead; timers do not notice.
-    pub fn skip(&self, by: TimeDelta) {
+    pub(crate) fn skip(&self, by: TimeDelta) {
         self.skipped_ms.fetch_add(by.num_milliseconds().try_into().expect("ahead"), Ordering::SeqCst);
     }
 }
@@ -54,7 +54,7 @@ impl Clock for SimulatedClock {
 
 /// Ids counted from 1.
 #[derive(Default)]
-pub struct CountedIds(AtomicU64);
+pub(crate) struct CountedIds(AtomicU64);
 
 impl Ids for CountedIds {
     fn fresh(&self) -> Uuid {
@@ -63,40 +63,43 @@ impl Ids for CountedIds {
 }
 
 /// A ledger in memory, its clock, and its fake provider.
-pub struct Bench {
-    pub ledger: Ledger,
-    pub clock: Arc<SimulatedClock>,
-    pub provider: FakeProvider,
+pub(crate) struct Bench {
+    pub(crate) ledger: Ledger,
+    pub(crate) clock: Arc<SimulatedClock>,
+    pub(crate) provider: FakeProvider,
 }
 
 /// The company of all tests that need only one.
-pub fn company() -> CompanyId {
+pub(crate) fn company() -> CompanyId {
     CompanyId::derived(&["company"])
 }
 
 /// The run of this number.
-pub fn run(number: u32) -> RunId {
+pub(crate) fn run(number: u32) -> RunId {
     RunId::derived(&[&number.to_string()])
 }
 
 /// Who acts in tests.
-pub fn caller() -> Caller {
+pub(crate) fn caller() -> Caller {
     Caller::service("test")
 }
 
 /// An operator who tests.
-pub fn operator() -> Option<Authority> {
-    Some(Authority::Operator { reason: "a test".to_owned() })
+pub(crate) fn operator() -> Authority {
+    Authority::Operator { reason: "a test".to_owned() }
 }
 
 /// The drivers of tests: `local`, and `sandbox` with a fake provider in memory.
-pub fn drivers(provider: &FakeProvider) -> Drivers {
+pub(crate) fn drivers(provider: &FakeProvider) -> Drivers {
     let sandbox = SandboxDriver::new([Arc::new(provider.clone()) as _]);
-    Drivers::new([Arc::new(LocalDriver::new(Arc::new(CountedIds::default()))) as Arc<dyn EnvironmentDriver>, Arc::new(sandbox)])
+    Drivers::new([
+        Arc::new(LocalDriver::new(Arc::new(CountedIds::default()))) as Arc<dyn EnvironmentDriver>,
+        Arc::new(sandbox),
+    ])
 }
 
 /// A config of the fake provider, with further keys.
-pub fn fake(further: Value) -> Value {
+pub(crate) fn fake(further: Value) -> Value {
     let mut config = json!({ "provider": "fake" });
     let (Value::Object(config_keys), Value::Object(further)) = (&mut config, further) else { panic!("an object") };
     config_keys.extend(further);
@@ -105,7 +108,7 @@ pub fn fake(further: Value) -> Value {
 
 impl Bench {
     /// A fresh one. Must be called inside a tokio runtime.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let clock = SimulatedClock::start();
         let provider = FakeProvider::in_memory(clock.clone());
         let ledger = wiring::open_in_memory(clock.clone(), Arc::new(CountedIds::default()), drivers(&provider));
@@ -113,51 +116,51 @@ impl Bench {
     }
 
     /// Creates an environment of the sandbox driver with this config.
-    pub async fn environment(&self, name: &str, config: Value) -> EnvironmentState {
+    pub(crate) async fn environment(&self, name: &str, config: Value) -> EnvironmentState {
         self.environment_of("sandbox", name, config).await
     }
 
     /// Creates an environment.
-    pub async fn environment_of(&self, driver: &str, name: &str, config: Value) -> EnvironmentState {
-        let request = CreateEnvironment {
-            company_id: company(),
-            name: name.to_owned(),
-            driver: driver.to_owned(),
-            config,
-        };
+    pub(crate) async fn environment_of(&self, driver: &str, name: &str, config: Value) -> EnvironmentState {
+        let request =
+            CreateEnvironment { company_id: company(), name: name.to_owned(), driver: driver.to_owned(), config };
         self.ledger.create_environment(caller(), request).await.expect("the environment is valid")
     }
 
     /// Acquires for a run.
-    pub async fn acquire(&self, environment: EnvironmentId, run_id: RunId) -> Result<AcquireAnswer, CommandError> {
+    pub(crate) async fn acquire(
+        &self,
+        environment: EnvironmentId,
+        run_id: RunId,
+    ) -> Result<AcquireAnswer, CommandError> {
         self.ledger.acquire(caller(), acquire_request(environment, Some(run_id))).await
     }
 
     /// Releases a lease as its holder would.
-    pub async fn release(&self, lease: &LeaseState, status: ReleaseStatus) -> Result<LeaseState, CommandError> {
+    pub(crate) async fn release(&self, lease: &LeaseState, status: ReleaseStatus) -> Result<LeaseState, CommandError> {
         let authority = lease.fencing_token().map(|fencing_token| Authority::Holder { fencing_token });
         self.ledger.release(caller(), release_request(lease.lease_id, authority, status)).await
     }
 
     /// The lease as it is now.
-    pub async fn lease(&self, lease_id: LeaseId) -> LeaseState {
+    pub(crate) async fn lease(&self, lease_id: LeaseId) -> LeaseState {
         self.ledger.lease(lease_id, None, AsOf::Now).await.expect("the lease is there")
     }
 
     /// The types of a lease's events, without their common prefix.
-    pub async fn story(&self, lease_id: LeaseId) -> Vec<String> {
+    pub(crate) async fn story(&self, lease_id: LeaseId) -> Vec<String> {
         let events = self.ledger.history(lease_id, None).await.expect("the lease is there");
         events.iter().map(|recorded| recorded.event_type.trim_start_matches("lease-").to_owned()).collect()
     }
 
     /// How many sandboxes the provider holds.
-    pub fn held(&self) -> usize {
+    pub(crate) fn held(&self) -> usize {
         self.provider.held().expect("memory can be read").len()
     }
 }
 
 /// The plainest acquire.
-pub fn acquire_request(environment_id: EnvironmentId, run_id: Option<RunId>) -> AcquireRequest {
+pub(crate) fn acquire_request(environment_id: EnvironmentId, run_id: Option<RunId>) -> AcquireRequest {
     AcquireRequest {
         company_id: company(),
         environment_id,
@@ -172,6 +175,10 @@ pub fn acquire_request(environment_id: EnvironmentId, run_id: Option<RunId>) -> 
 }
 
 /// The plainest release.
-pub fn release_request(lease_id: LeaseId, authority: Option<Authority>, status: ReleaseStatus) -> ReleaseRequest {
+pub(crate) fn release_request(
+    lease_id: LeaseId,
+    authority: Option<Authority>,
+    status: ReleaseStatus,
+) -> ReleaseRequest {
     ReleaseRequest { company_id: Some(company()), lease_id, authority, if_revision: None, status }
 }

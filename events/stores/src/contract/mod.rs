@@ -2,12 +2,12 @@
 //!
 //! A store's test file names its place and lists the suite:
 //!
-//! ```ignore
+//! ```text
 //! lease_stores::store_contract!(MyPlace::new());
 //! ```
 //!
-//! Each case becomes a test of its own. A case about something that a store declares it cannot do
-//! ([`Capabilities`](lease_events::store::Capabilities)) holds that it is really not declared, and ends there.
+//! Each case becomes a test of its own. A case about something that a store does not declare
+//! ([`Capabilities`](lease_events::store::Capabilities)) asks nothing of it.
 
 #![expect(clippy::missing_panics_doc, reason = "a case panics where the store breaks the contract: that is its use")]
 

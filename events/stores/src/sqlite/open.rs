@@ -177,10 +177,12 @@ struct Identity {
     objects: i64,
 }
 
+/// One statement, so one snapshot: another process may be making the file at this moment.
+const IDENTITY: &str = "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_schema) \
+                        FROM pragma_application_id, pragma_user_version";
+
 async fn identity(connection: &mut SqliteConnection) -> Result<Identity, sqlx::Error> {
-    let objects = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema").fetch_one(&mut *connection).await?;
-    let application_id = sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut *connection).await?;
-    let user_version = sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut *connection).await?;
+    let (application_id, user_version, objects) = sqlx::query_as(IDENTITY).fetch_one(connection).await?;
     Ok(Identity { application_id, user_version, objects })
 }
 

@@ -1,5 +1,11 @@
 //! The SQLite store: the contract, and what it promises beyond it.
 
+mod failing;
+mod hooking;
+mod opening;
+mod processes;
+mod rows;
+
 mod contract {
     lease_stores::store_contract!(crate::support::SqlitePlace::new());
 }
