@@ -8,7 +8,7 @@ use super::App;
 use super::client::Call;
 use super::exit::{CliError, Exit};
 use super::render::{self, line, or_nothing, table};
-use crate::http::wire::projection::{ProjectionList, RebuildLine, VerifyReport};
+use crate::http::wire::projection::{DifferenceKind, ProjectionList, RebuildLine, VerifyReport};
 
 /// `projection`.
 #[derive(Debug, Subcommand)]
@@ -79,10 +79,10 @@ async fn rebuild(app: &App, name: &str) -> Result<u8, CliError> {
                     line(&text)?;
                 } else {
                     line(&format!(
-                        "Rebuilt {} from {} events, up to position {}.",
+                        "Rebuilt {} from the events up to position {}; {} rows.",
                         report.tables.join(", "),
-                        report.events,
-                        report.position
+                        report.position,
+                        report.rows
                     ))?;
                 }
                 return Ok(Exit::Ok as u8);
@@ -103,7 +103,7 @@ async fn verify(app: &App, name: &str) -> Result<u8, CliError> {
     if app.json {
         line(answer.text()?)?;
     }
-    if report.differing == 0 {
+    if report.differences.is_empty() {
         if !app.json {
             line(&format!(
                 "{} is what its events make: {} rows compared, up to position {}.",
@@ -113,15 +113,19 @@ async fn verify(app: &App, name: &str) -> Result<u8, CliError> {
         return Ok(Exit::Ok as u8);
     }
     if !app.json {
-        let rows = report
-            .differences
-            .into_iter()
-            .map(|difference| [difference.key, or_nothing(difference.column), difference.detail]);
-        line(&table(["KEY", "COLUMN", "DIFFERENCE"], rows))?;
+        let rows = report.differences.iter().map(|difference| {
+            let what = match difference.kind {
+                DifferenceKind::Missing => "the events give this row, and the table has none".to_owned(),
+                DifferenceKind::Surplus => "the table has this row, and the events give none".to_owned(),
+                DifferenceKind::Differs => format!("not what the events give: {}", difference.columns.join(", ")),
+            };
+            [difference.key.clone(), what]
+        });
+        line(&table(["KEY", "DIFFERENCE"], rows))?;
     }
     Err(CliError::Differences(format!(
-        "{} differs from what its events make in {} of {} rows; run `lease-ledger projection rebuild {}`.",
-        report.table, report.differing, report.rows, report.table
+        "{0} is not what its events make; run `lease-ledger projection rebuild {0}`.",
+        report.table
     )))
 }
 
