@@ -43,19 +43,19 @@ pub struct ConfigArgs {
     pub entries: Vec<Entry>,
     /// The whole config as a JSON object, or @FILE to read it from a file; --config adds to it
     #[arg(long = "config-json", value_name = "JSON|@FILE")]
-    pub json: Option<String>,
+    pub whole: Option<String>,
 }
 
 impl ConfigArgs {
     /// Whether anything was typed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty() && self.json.is_none()
+        self.entries.is_empty() && self.whole.is_none()
     }
 
     /// The config as one JSON object.
     pub fn object(&self) -> Result<Map<String, Value>, CliError> {
-        let mut object = match &self.json {
+        let mut object = match &self.whole {
             None => Map::new(),
             Some(text) => whole(text)?,
         };
@@ -97,7 +97,7 @@ mod tests {
 
     fn read(entries: &[&str], json: Option<&str>) -> Result<Value, String> {
         let entries = entries.iter().map(|entry| entry.parse()).collect::<Result<_, _>>()?;
-        let config = ConfigArgs { entries, json: json.map(str::to_owned) };
+        let config = ConfigArgs { entries, whole: json.map(str::to_owned) };
         config.object().map(Value::Object).map_err(|error| error.to_string())
     }
 

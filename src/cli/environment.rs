@@ -121,7 +121,7 @@ pub async fn environment(app: &App, command: EnvironmentCommand) -> Result<u8, C
             let before = resolve(app, &args.named.environment).await?;
             // The typed keys change; those that were not typed stay, unless a whole config was given.
             let mut config = args.config.object()?;
-            if args.config.json.is_none() {
+            if args.config.whole.is_none() {
                 for (key, value) in before.config.as_object().into_iter().flatten() {
                     config.entry(key.clone()).or_insert_with(|| value.clone());
                 }

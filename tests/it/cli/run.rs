@@ -75,8 +75,9 @@ fn a_failure_of_the_ledger_is_not_the_commands_and_leaves_nothing_open() {
     assert_eq!(ended.code, 125);
     assert!(ended.stderr.contains("There is no environment \"nowhere\""), "{}", ended.stderr);
 
-    let ended = home.run(&["run", "--provider", "fake", "--", "no-word-of-the-fake-provider"]);
+    let ended = home.run(&["run", "--provider", "fake", "--config", "failExecute=refused", "--", "echo", "hi"]);
     assert_eq!(ended.code, 125, "{}", ended.stderr);
+    assert!(ended.stderr.lines().last().is_some_and(|line| line.contains("The execute of lease")), "{}", ended.stderr);
     assert_eq!(text(&home.only_lease(), "status"), "failed");
 }
 
