@@ -2,7 +2,8 @@
 
 mod support;
 
+mod architecture;
 mod cli;
 mod commands;
-mod architecture;
+mod race;
 mod tidy;
