@@ -2,8 +2,8 @@
 
 mod support;
 
-mod architecture;
-mod cli;
 mod commands;
 mod race;
+mod cli;
+mod architecture;
 mod tidy;
