@@ -58,7 +58,8 @@ async fn list_events(
     let seen = last_event_id(&headers)?;
     let after = seen.unwrap_or(Position(query.after.unwrap_or(0)));
     if accepts(&headers, EVENT_STREAM) {
-        let messages = until_stopped(&face, face.ledger.subscribe(after).await?).map(|event| Ok::<_, Infallible>(message(event)));
+        let messages =
+            until_stopped(&face, face.ledger.subscribe(after).await?).map(|event| Ok::<_, Infallible>(message(event)));
         return Ok(Sse::new(messages).keep_alive(KeepAlive::new().interval(HEARTBEAT)).into_response());
     }
     if query.follow.unwrap_or(false) {
