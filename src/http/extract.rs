@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 
 use super::problem::{Refused, RequestFault};
 use super::sentence::misfit;
+use super::wire::read;
 
 /// Largest body of a request, in bytes: room for the input of a command; everything else is far smaller.
 pub const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -74,10 +75,9 @@ fn parse<T: DeserializeOwned>(media_type: Option<String>, bytes: &[u8]) -> Resul
         return Err(RequestFault::NotJson { given: media_type }.into());
     }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        let path = error.path().to_string();
-        fault(&path, error.inner())
-    })?;
+    let mut track = serde_path_to_error::Track::new();
+    let tracked = serde_path_to_error::Deserializer::new(&mut deserializer, &mut track);
+    let value = read::object(tracked).map_err(|error| fault(&track.path().to_string(), &error))?;
     deserializer.end().map_err(|error| fault("", &error))?;
     Ok(value)
 }

@@ -4,6 +4,7 @@ mod support;
 
 mod commands;
 mod race;
+mod http;
 mod cli;
 mod architecture;
 mod tidy;

@@ -268,7 +268,7 @@ pub struct RealizeLease {
     /// An operator's reason, which goes on record.
     pub reason: Option<String>,
     /// The workspace.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "read::object")]
     pub workspace: Workspace,
 }
 

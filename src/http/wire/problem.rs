@@ -23,7 +23,7 @@ pub struct Problem {
     /// A stable word for programs, kebab-case.
     pub code: String,
     /// What the caller can do about it.
-    #[schema(value_type = schema::FailureClassWord)]
+    #[schema(value_type = schema::FailureClass)]
     pub class: FailureClass,
     /// The lease that it is about.
     #[schema(value_type = Option<Uuid>)]

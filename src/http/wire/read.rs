@@ -2,10 +2,12 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::marker::PhantomData;
 use std::str::FromStr;
 
 use serde::Deserialize;
-use serde::de::{self, Deserializer, Unexpected, Visitor};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, Deserializer, MapAccess, Unexpected, Visitor};
 
 /// The largest whole number that every JSON reader keeps exactly: JavaScript's `Number.MAX_SAFE_INTEGER`.
 pub(crate) const WHOLE_NUMBER_MAX: u64 = (1 << 53) - 1;
@@ -28,6 +30,25 @@ where
     match Option::<Cow<'de, str>>::deserialize(deserializer)? {
         Some(text) => text.parse().map(Some).map_err(de::Error::custom),
         None => Ok(None),
+    }
+}
+
+/// A JSON object, read into a struct. By itself a struct would take a list too, its fields in order.
+pub(crate) fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+    deserializer.deserialize_map(Object(PhantomData))
+}
+
+struct Object<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Object<T> {
+    type Value = T;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<T, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(fields))
     }
 }
 

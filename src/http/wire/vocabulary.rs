@@ -1,6 +1,6 @@
 //! The closed vocabularies as the API document shows them: the words are those of the events, never copied.
 
-use lease_events::failure::FailureClass;
+use lease_events::failure::FailureClass as Class;
 use lease_events::lease::vocabulary as words;
 use utoipa::openapi::schema::Type;
 use utoipa::openapi::{ObjectBuilder, RefOr, Schema};
@@ -38,15 +38,15 @@ schemas! {
     AcquiredHow, "How a lease came to its provider lease: a new one, one that another lease left, or the one that the run holds already.", ["fresh", "reused", "held"];
     OutputStream, "Which of a command's two outputs.", ["stdout", "stderr"];
     Severity, "How bad a finding is.", ["info", "warning", "error"];
-    FailureClassWord, "What a caller can do about a failure.", FAILURE_CLASSES;
+    FailureClass, "What a caller can do about a failure.", FAILURE_CLASSES;
 }
 
-const FAILURE_CLASSES: [FailureClass; 7] = [
-    FailureClass::Invalid,
-    FailureClass::NotFound,
-    FailureClass::Conflict,
-    FailureClass::Unavailable,
-    FailureClass::Provider,
-    FailureClass::OutcomeUnknown,
-    FailureClass::Internal,
+const FAILURE_CLASSES: [Class; 7] = [
+    Class::Invalid,
+    Class::NotFound,
+    Class::Conflict,
+    Class::Unavailable,
+    Class::Provider,
+    Class::OutcomeUnknown,
+    Class::Internal,
 ];
