@@ -2,9 +2,9 @@
 
 mod support;
 
-mod commands;
-mod race;
-mod http;
-mod cli;
 mod architecture;
+mod cli;
+mod commands;
+mod http;
+mod race;
 mod tidy;

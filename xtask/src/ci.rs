@@ -42,7 +42,7 @@ pub(crate) fn test(arguments: &[String]) -> Result<()> {
     let mut words = if tools::nextest() {
         vec!["cargo", "nextest", "run", "--workspace", "--locked"]
     } else {
-        vec!["cargo", "test", "--workspace", "--all-targets", "--locked"]
+        vec!["cargo", "test", "--workspace", "--lib", "--bins", "--tests", "--locked"]
     };
     words.extend(arguments.iter().map(String::as_str));
     // A snapshot that differs is a failure, never a file to look at later.

@@ -88,6 +88,10 @@ pub(crate) fn acquired(token: u64) -> LeaseEvent {
     .into()
 }
 
+pub(crate) fn renewed(minutes: u8) -> LeaseEvent {
+    LeaseRenewed { expires_at: noon() + Duration::minutes(minutes.into()) }.into()
+}
+
 pub(crate) fn release_requested() -> LeaseEvent {
     LeaseReleaseRequested {
         status: ReleaseStatus::Released,
@@ -134,7 +138,7 @@ fn event((number, kind, variant): Step) -> LeaseEvent {
             settle_at: noon() + Duration::seconds(i64::from(variant)),
         }
         .into(),
-        6 => LeaseRenewed { expires_at: noon() + Duration::hours(i64::from(variant)) }.into(),
+        6 => renewed(variant),
         7 | 8 => release_requested(),
         9 | 10 => released((variant % 3 != 0).then_some(CleanupStatus::Pending)),
         11 => claimed(),

@@ -9,7 +9,7 @@ use lease_projections::read_model::ReadModel as _;
 use lease_projections::sql::{SqliteProjections, SqliteReadModel};
 use lease_stores::sqlite::{CommitFault, CommitFaults, SqliteOptions, SqliteStore};
 
-use crate::history::{acquired, append, lease, release_requested, requested};
+use crate::history::{acquired, append, lease, release_requested, renewed, requested};
 use crate::world::{Ticks, World, open};
 
 const TABLES: [&str; 3] = ["current_leases", "reusable_leases", "environments"];
@@ -64,10 +64,10 @@ async fn an_existing_log_is_caught_up_when_the_projections_are_attached() {
     let bare = SqliteStore::open(options).await.expect("the folder is there");
     for number in 0..=255 {
         let stream = StreamId::lease(lease(number));
-        append(&*bare, &stream, &[requested(number, number), acquired(1), release_requested()]).await;
+        append(&*bare, &stream, &[requested(number, number), acquired(1), renewed(1)]).await;
     }
     for number in 0..=255 {
-        append(&*bare, &StreamId::lease(lease(number)), &[acquired(2), acquired(3)]).await;
+        append(&*bare, &StreamId::lease(lease(number)), &[renewed(2), release_requested()]).await;
     }
     bare.close().await;
     let (_store, model) = open(&path, lease_projections::standard()).await;

@@ -9,7 +9,7 @@ use lease_projections::projection::QueryError;
 use lease_projections::read_model::ReadModel as _;
 use tokio::sync::mpsc;
 
-use crate::history::{acquired, append, lease, release_requested, requested};
+use crate::history::{acquired, append, lease, renewed, requested};
 use crate::world::{Counting, World, open};
 
 #[tokio::test]
@@ -17,9 +17,8 @@ async fn appends_go_on_while_a_projection_is_rebuilt() {
     let world = World::new().await;
     for number in 0..=255 {
         let stream = StreamId::lease(lease(number));
-        append(&*world.store, &stream, &[requested(number, number), acquired(1), release_requested(), acquired(2)])
-            .await;
-        append(&*world.store, &stream, &[acquired(3), acquired(4), acquired(5)]).await;
+        append(&*world.store, &stream, &[requested(number, number), acquired(1), renewed(1), renewed(2)]).await;
+        append(&*world.store, &stream, &[renewed(3), renewed(4), renewed(5)]).await;
     }
     let (progress, mut heard) = mpsc::channel(64);
     let rebuilding = {
@@ -29,11 +28,11 @@ async fn appends_go_on_while_a_projection_is_rebuilt() {
     let first = heard.recv().await.expect("the first page is reported");
     assert!(first.position < first.head, "{first:?}");
     for number in 0..=255 {
-        append(&*world.store, &StreamId::lease(lease(number)), &[acquired(9)]).await;
+        append(&*world.store, &StreamId::lease(lease(number)), &[renewed(9)]).await;
     }
     let report = rebuilding.await.expect("it does not panic").expect("it can be rebuilt");
     assert_eq!(report.rows, 256);
-    append(&*world.store, &StreamId::lease(lease(0)), &[acquired(10)]).await;
+    append(&*world.store, &StreamId::lease(lease(0)), &[renewed(10)]).await;
     let last = world.store.head().await.expect("it reads").0;
     assert_eq!(world.positions().await, [last; 3]);
     for table in ["current_leases", "reusable_leases"] {

@@ -19,6 +19,7 @@ use super::exit::{CliError, Exit};
 use super::render::{line, pairs};
 use super::settings::now;
 use crate::http::wire::lease::{Lease, LeaseAnswer};
+use lease_events::lease::vocabulary::CleanupStatus;
 
 /// `lease`.
 #[derive(Debug, Subcommand)]
@@ -105,13 +106,16 @@ fn described(lease: &Lease) -> String {
         Some(cleanup) => format!("{} (cleanup: {cleanup})", lease.status),
         None => lease.status.to_string(),
     };
+    let has_now =
+        lease.status.is_open() || lease.cleanup_status.is_some_and(|cleanup| cleanup != CleanupStatus::Success);
+    let holding = if has_now { "holds" } else { "held" };
     pairs([
         ("lease", Some(lease.id.to_string())),
         ("status", Some(status)),
         ("token", lease.fencing_token.map(|token| token.to_string())),
         ("environment", Some(format!("{} ({})", lease.environment_name, lease.environment_id))),
         ("provider", Some(format!("{}, {}", lease.driver, lease.provider))),
-        ("holds", lease.provider_lease_id.clone()),
+        (holding, lease.provider_lease_id.clone()),
         ("policy", Some(lease.policy.to_string())),
         ("run", lease.run_id.map(|run| run.to_string())),
         ("issue", lease.issue_id.clone()),
