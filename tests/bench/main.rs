@@ -1,5 +1,6 @@
 //! the same run, since machines are noisy. `LEASES` sets how many past leases `history` makes (default 1,000,000).
 
+mod cycles;
 mod history;
 mod parts;
 mod store;
@@ -7,7 +8,7 @@ mod store;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let known = ["store", "history"];
+    let known = ["store", "cycles", "history"];
     // Cargo hands `--bench` to a benchmark without a harness.
     let names: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
     if let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) {
@@ -19,6 +20,9 @@ fn main() -> ExitCode {
     runtime.block_on(async {
         if wanted("store") {
             store::measure().await;
+        }
+        if wanted("cycles") {
+            cycles::measure().await;
         }
         if wanted("history") {
             history::measure().await;

@@ -3,6 +3,7 @@
 mod support;
 
 mod architecture;
+mod cli;
 mod commands;
 mod http;
 mod tidy;

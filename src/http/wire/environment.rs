@@ -8,6 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{Moment, read, vocabulary as schema};
 use crate::drivers;
+pub use crate::drivers::Severity;
 
 /// A named, configured place where agent work runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -95,7 +96,7 @@ pub struct Probe {
 pub struct Diagnostic {
     /// How bad it is.
     #[schema(value_type = schema::Severity)]
-    pub severity: drivers::Severity,
+    pub severity: Severity,
     /// A sentence.
     pub message: String,
     /// A stable word for programs.
@@ -110,7 +111,9 @@ pub struct CreateEnvironment {
     #[schema(value_type = Uuid)]
     #[serde(deserialize_with = "read::parsed")]
     pub company_id: CompanyId,
-    /// Unique together with the driver among the company's active environments; 1 to 100 bytes.
+    /// Unique together with the driver among the company's active environments; 1 to 100 bytes, no control characters, and
+    /// no space at its ends.
+    #[schema(min_length = 1, max_length = 100)]
     pub name: String,
     /// The key of the driver, such as `local`.
     pub driver: String,

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::lease::Lease;
 use super::problem::Problem;
 use super::{read, vocabulary as schema};
-use crate::drivers::OutputStream;
+pub use crate::drivers::OutputStream;
 
 /// A command to run in the workspace of a lease.
 #[derive(Clone, Default, Serialize, Deserialize, ToSchema)]
@@ -26,6 +26,7 @@ pub struct ExecuteCommand {
     /// An operator's reason, which goes on record.
     pub reason: Option<String>,
     /// The program.
+    #[schema(min_length = 1)]
     pub command: String,
     /// Its arguments.
     #[serde(default)]
