@@ -82,8 +82,7 @@ impl Place {
         };
         match lock.try_lock_shared() {
             Ok(()) => Ok(None),
-            Err(TryLockError::WouldBlock) if announcement.store == self.store => Ok(Some(announcement)),
-            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::WouldBlock) => Ok(Some(announcement).filter(|server| server.store == self.store)),
             Err(TryLockError::Error(error)) => Err(unusable(&self.lock, &error)),
         }
     }

@@ -1,6 +1,8 @@
 //! `run`: one command through the whole life of a lease. It is acquired for a run of its own, and released whatever
 //! happens: the command's end, a failure, a signal.
 
+use std::fmt::Write;
+
 use clap::Args;
 use lease_events::environment::EnvironmentStatus;
 use lease_events::id::{EnvironmentId, RunId};
@@ -110,7 +112,18 @@ async fn leased(app: &App, place: &Place, run_id: RunId, mut request: ExecuteCom
         adapter_type: None,
         requested_expires_at: None,
     };
-    let acquired: AcquiredLease = Call::post("/v1/leases", &body).send(&app.transport).await?.parse()?;
+    let acquired = match Call::post("/v1/leases", &body).send(&app.transport).await {
+        Ok(answer) => answer.parse::<AcquiredLease>()?,
+        Err(error) => {
+            // An acquire whose answer is lost may have been done: the run's release makes sure that nothing stays.
+            if matches!(error.exit(), Exit::Provider | Exit::Unavailable | Exit::Error)
+                && let Err(not_released) = release_run(app, run_id).await
+            {
+                complain(&not_released, app.json);
+            }
+            return Err(error);
+        }
+    };
     let lease = acquired.lease;
     eprintln!("lease {}", lease.id);
     request.fencing_token = lease.fencing_token;
@@ -122,8 +135,7 @@ async fn leased(app: &App, place: &Place, run_id: RunId, mut request: ExecuteCom
     let released = release(app, &lease, status).await;
     match (executed, released) {
         (Ok(ended), Ok(())) => Ok(code(&ended)),
-        (Ok(_), Err(error)) => Err(error),
-        (Err(error), Ok(())) => Err(error),
+        (Ok(_), Err(error)) | (Err(error), Ok(())) => Err(error),
         (Err(error), Err(not_released)) => {
             complain(&not_released, app.json);
             Err(error)
@@ -153,18 +165,23 @@ async fn release(app: &App, lease: &Lease, status: ReleaseStatus) -> Result<(), 
     Call::post(format!("/v1/leases/{}/release", lease.id), &body).send(&app.transport).await.map(|_| ())
 }
 
+/// Ends whatever the run holds, or is about to.
+async fn release_run(app: &App, run_id: RunId) -> Result<(), CliError> {
+    let body = ReleaseRun { company_id: app.company, status: Some(ReleaseStatus::Failed) };
+    let answer = Call::post(format!("/v1/runs/{run_id}/release"), &body).send(&app.transport).await?;
+    match answer.parse::<ReleasedRun>()?.failed.into_iter().next() {
+        None => Ok(()),
+        Some(failed) => Err(CliError::Problem(Box::new(failed.problem))),
+    }
+}
+
 /// Releases the run: that ends its lease with all that runs in it, and wins even over an acquire that is still at
 /// the provider. A second signal does not wait for it.
 async fn interrupted(app: App, run_id: RunId, asked: Asked, signals: &mut Signals) -> Result<u8, CliError> {
     let orderly = async {
-        let body = ReleaseRun { company_id: app.company, status: Some(ReleaseStatus::Failed) };
-        let answer = Call::post(format!("/v1/runs/{run_id}/release"), &body).send(&app.transport).await?;
-        let report: ReleasedRun = answer.parse()?;
+        let released = release_run(&app, run_id).await;
         app.transport.close().await;
-        match report.failed.into_iter().next() {
-            None => Ok(asked.code()),
-            Some(failed) => Err(CliError::Problem(Box::new(failed.problem))),
-        }
+        released.map(|()| asked.code())
     };
     tokio::select! {
         result = orderly => result,
@@ -218,7 +235,12 @@ fn first_use(args: &mut RunArgs) -> Result<FirstUse, CliError> {
 /// The same for the same config, in whatever order it was typed: the map's keys are sorted.
 fn short_hash(config: &Map<String, Value>) -> String {
     let text = Value::Object(config.clone()).to_string();
-    Sha256::digest(text.as_bytes()).iter().take(NAME_HASH_BYTES).map(|byte| format!("{byte:02x}")).collect()
+    let digest = Sha256::digest(text.as_bytes());
+    digest[..NAME_HASH_BYTES].iter().fold(String::new(), |mut hex, byte| {
+        // Writing to a text cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 async fn find_or_create(app: &App, wanted: &FirstUse) -> Result<EnvironmentId, CliError> {

@@ -6,4 +6,5 @@ mod architecture;
 mod cli;
 mod commands;
 mod http;
+mod race;
 mod tidy;

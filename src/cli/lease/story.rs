@@ -119,7 +119,7 @@ fn decided_on(candidates: &[Candidate], is_taken: bool) -> String {
     if candidates.is_empty() {
         return "nothing was there to be reused; a fresh one is acquired".to_owned();
     }
-    let verdicts: Vec<String> = candidates.iter().map(|candidate| verdict(candidate)).collect();
+    let verdicts: Vec<String> = candidates.iter().map(verdict).collect();
     let then = if is_taken { "it is resumed" } else { "a fresh one is acquired, if any" };
     format!("of what others left, {}; {then}", verdicts.join("; "))
 }

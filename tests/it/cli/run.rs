@@ -82,6 +82,16 @@ fn a_failure_of_the_ledger_is_not_the_commands_and_leaves_nothing_open() {
 }
 
 #[test]
+fn an_acquire_whose_answer_is_lost_holds_nothing() {
+    let home = Home::new();
+    let flags = ["--provider", "fake", "--config", "failAcquire=unknown-after"];
+    let ended = home.run(&[&["run"], &flags[..], &["--", "echo", "hi"]].concat());
+    assert_eq!((ended.code, ended.stdout.as_str()), (125, ""), "{}", ended.stderr);
+    let lease = home.only_lease();
+    assert!(home.done(&["lease", "history", text(&lease, "id")]).contains("  release-requested "), "{lease}");
+}
+
+#[test]
 fn a_reader_that_goes_away_ends_the_run() {
     let home = Home::new();
     let mut child = home.program(&["run", "--", "yes"]).spawn().expect("it starts");
