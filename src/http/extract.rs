@@ -22,7 +22,7 @@ pub const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// A JSON body that must be there.
 pub(super) struct Body<T>(pub(super) T);
 
-/// A JSON body that may be absent.
+/// A JSON body that may be absent, or `null`.
 pub(super) struct OptionalBody<T>(pub(super) T);
 
 /// The query of the URL.
@@ -50,7 +50,8 @@ impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalB
     async fn from_request(request: Request, state: &S) -> Result<Self, Refused> {
         let media_type = media_type(&request);
         let bytes = read(request, state).await?;
-        if bytes.is_empty() { Ok(Self(T::default())) } else { parse(media_type, &bytes).map(Self) }
+        let is_absent = bytes.is_empty() || bytes.trim_ascii() == b"null";
+        if is_absent { Ok(Self(T::default())) } else { parse(media_type, &bytes).map(Self) }
     }
 }
 

@@ -81,12 +81,18 @@ impl IntoParams for CommandHeaders {
                 IDEMPOTENCY_KEY,
                 "The caller's own key of this command: the same key with the same request is answered the same \
                  outcome, and runs its effect once; with another request it is refused. 1 to 200 bytes.",
+                "^[!-~]([ -~]{0,198}[!-~])?$",
             ),
             header_parameter(
                 ACTOR,
                 "Who acts, for the record: `service:NAME`, `user:ID` or `run:ID`; `service:http` where absent.",
+                "^(service|user|run):[!-~]{1,200}$",
             ),
-            header_parameter("traceparent", "W3C trace context, kept beside the events."),
+            header_parameter(
+                "traceparent",
+                "W3C trace context, kept beside the events; one that makes no sense is left out.",
+                "^[ -~]*$",
+            ),
         ]
     }
 }
@@ -96,7 +102,11 @@ pub(super) struct IfMatchHeader;
 
 impl IntoParams for IfMatchHeader {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        vec![header_parameter("If-Match", "The ETag that was decided on; another present one refuses the change.")]
+        vec![header_parameter(
+            "If-Match",
+            "The ETag that was decided on; another present one refuses the change.",
+            "^(\\*|\"[0-9]{1,15}\")$",
+        )]
     }
 }
 
@@ -105,17 +115,17 @@ pub(super) struct LastEventIdHeader;
 
 impl IntoParams for LastEventIdHeader {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        vec![header_parameter(LAST_EVENT_ID, "The last position that was seen: goes before `after`.")]
+        vec![header_parameter(LAST_EVENT_ID, "The last position that was seen: goes before `after`.", "^[0-9]{1,15}$")]
     }
 }
 
-fn header_parameter(name: &str, about: &str) -> Parameter {
+fn header_parameter(name: &str, about: &str, pattern: &str) -> Parameter {
     ParameterBuilder::new()
         .name(name)
         .parameter_in(ParameterIn::Header)
         .required(Required::False)
         .description(Some(about))
-        .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
+        .schema(Some(ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern))))
         .build()
 }
 

@@ -111,7 +111,9 @@ pub struct CreateEnvironment {
     #[schema(value_type = Uuid)]
     #[serde(deserialize_with = "read::parsed")]
     pub company_id: CompanyId,
-    /// Unique together with the driver among the company's active environments; 1 to 100 bytes.
+    /// Unique together with the driver among the company's active environments; 1 to 100 bytes, no control characters, and
+    /// no space at its ends.
+    #[schema(min_length = 1, max_length = 100)]
     pub name: String,
     /// The key of the driver, such as `local`.
     pub driver: String,

@@ -26,6 +26,7 @@ pub struct ExecuteCommand {
     /// An operator's reason, which goes on record.
     pub reason: Option<String>,
     /// The program.
+    #[schema(min_length = 1)]
     pub command: String,
     /// Its arguments.
     #[serde(default)]

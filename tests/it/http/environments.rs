@@ -30,6 +30,8 @@ async fn an_environment_lives_from_create_to_archive() {
     let probed = api.send(request(Method::POST, &probe, &[], Body::empty())).await.json();
     assert_eq!((&probed["probe"]["ok"], &probed["environment"]["lastProbe"]["ok"]), (&json!(true), &json!(true)));
 
+    assert_eq!(api.post(&probe, &json!(null)).await.status, 200);
+
     let archive = format!("/v1/environments/{}/archive", environment.id);
     let archived = api.post(&archive, &json!({ "companyId": company(), "note": "moved" })).await.json();
     assert_eq!(archived["status"], "archived");

@@ -106,7 +106,6 @@ async fn a_client_that_hangs_up_breaks_no_acquire_off() {
     let body = acquire(environment.environment_id, 1).to_string();
     send(&mut connection, "POST", "/v1/leases", "", &body).await;
     server.at(2).await;
-    assert_eq!(server.bench.held(), 0, "the provider is still at it");
     drop(connection);
     server.at(3).await;
     assert_eq!(server.bench.held(), 1);
