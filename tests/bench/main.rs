@@ -7,6 +7,9 @@ mod store;
 
 use std::process::ExitCode;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let known = ["store", "cycles", "history"];
     // Cargo hands `--bench` to a benchmark without a harness.
