@@ -107,6 +107,15 @@ pub struct LeaseScope {
     pub attempt: u32,
 }
 
+/// For whom a probe looks: whose secrets it may read, and what a plugin is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProbeScope {
+    /// The tenant.
+    pub company_id: CompanyId,
+    /// The environment.
+    pub environment_id: EnvironmentId,
+}
+
 /// What an acquire is to be decided on, before anything happens.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlanRequest<'a> {
@@ -368,7 +377,7 @@ pub trait EnvironmentDriver: Send + Sync {
     fn plan(&self, request: &PlanRequest<'_>) -> Result<LeasePlan, InvalidConfig>;
 
     /// Looks whether an environment with this config would work. It changes nothing, and is no activity.
-    async fn probe(&self, config: &Value) -> ProbeReport;
+    async fn probe(&self, scope: &ProbeScope, config: &Value) -> ProbeReport;
 
     /// Makes a new provider lease. `requested_expires_at` is a wish; what the provider confirms counts.
     async fn acquire(&self, scope: &LeaseScope, requested_expires_at: Option<DateTime<Utc>>) -> Outcome<Acquired>;
