@@ -23,6 +23,7 @@ use tokio::sync::mpsc;
 pub mod local;
 pub mod sandbox;
 pub mod secrets;
+pub mod ssh;
 
 mod config;
 mod proc;
