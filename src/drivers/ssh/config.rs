@@ -66,13 +66,13 @@ impl Config {
             ));
         }
         fields.finish()?;
-        let lost = || InvalidConfig { faults: vec!["The config lacks a key.".to_owned()] };
+        let missing = "a key that is missing or wrong is a fault";
         Ok(Self {
-            host: host.ok_or_else(lost)?,
-            port: u16::try_from(port).map_err(|_| lost())?,
-            username: username.ok_or_else(lost)?,
-            remote_workspace_path: remote_workspace_path.ok_or_else(lost)?,
-            private_key: private_key.ok_or_else(lost)?,
+            host: host.expect(missing),
+            port: u16::try_from(port).expect("its range is a port's"),
+            username: username.expect(missing),
+            remote_workspace_path: remote_workspace_path.expect(missing),
+            private_key: private_key.expect(missing),
             known_hosts,
             strict_host_key_checking,
             connect_timeout: connect_timeout.unwrap_or(CONNECT_TIMEOUT_DEFAULT),
@@ -102,7 +102,13 @@ impl Config {
 
     /// The account, as `USER@HOST:PORT`.
     pub(super) fn account(&self) -> String {
-        format!("{}@{}:{}", self.username, self.host, self.port)
+        format!("{}@{}", self.username, self.place())
+    }
+
+    /// The host, as `HOST:PORT`; the colons of an IPv6 address stand in brackets.
+    pub(super) fn place(&self) -> String {
+        let (host, port) = (&self.host, self.port);
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
     }
 
     /// The name of a directory of this account: `ssh://USER@HOST:PORT/PATH`.
@@ -196,6 +202,7 @@ mod tests {
         assert_eq!((parsed.port, parsed.strict_host_key_checking), (22, true));
         assert_eq!(parsed.provider_lease_id("/srv/work"), "ssh://agent@build.example.org:22/srv/work");
         assert_eq!(Config::parse(&parsed.normal_form()).unwrap(), parsed);
+        assert_eq!(Config { host: "::1".to_owned(), ..parsed }.account(), "agent@[::1]:22");
     }
 
     #[test]

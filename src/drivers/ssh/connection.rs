@@ -32,7 +32,7 @@ use crate::drivers::process;
 const COMMANDS_MAX: usize = 8;
 /// How often ssh asks a far side that says nothing whether it is there, in seconds; after three times it gives up.
 const ALIVE_SECONDS: u32 = 15;
-/// How long a master may take to end by itself before it is killed.
+/// How long a master may take to answer, and to end by itself before it is killed.
 const CLOSE_MAX: Duration = Duration::from_secs(3);
 /// Longest that a kill on the far side may take: its own ten seconds, and the way there.
 const KILL_MAX: Duration = Duration::from_secs(20);
@@ -130,15 +130,30 @@ impl Connection {
         if runs { Duration::ZERO } else { self.used.lock().unwrap_or_else(PoisonError::into_inner).elapsed() }
     }
 
-    /// An `ssh` that runs this text on the far side, over the connection only.
+    /// An `ssh` that runs this text on the far side.
     pub(super) fn command(&self, text: &str) -> Command {
+        let mut command = self.client();
+        command.args(["--", &self.config.host, text]);
+        command
+    }
+
+    /// Whether the master is there and answers.
+    pub(super) async fn answers(&self) -> bool {
+        let mut command = self.client();
+        command.args(["-O", "check", "--", &self.config.host]);
+        let check = async { process::spawn(command).await.ok()?.wait().await.ok() };
+        let status = tokio::time::timeout(CLOSE_MAX, check).await.ok().flatten();
+        status.is_some_and(|status| status.success())
+    }
+
+    /// An `ssh` that goes over the connection only.
+    fn client(&self) -> Command {
         let mut command = program("ssh");
         command.args(["-F", "/dev/null", "-T", "-S"]).arg(socket(&self.folder));
         // Where the master is gone, ssh would connect anew, as whoever it can: this makes that fail.
         for option in ["ControlMaster=no", "ProxyCommand=false", "BatchMode=yes", "LogLevel=QUIET", "EscapeChar=none"] {
             command.args(["-o", option]);
         }
-        command.args(["--", &self.config.host, text]);
         command
     }
 

@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::connection::Connection;
-use super::report::{Live, OVERHEAD_BYTES_MAX, Reports, sift};
+use super::report::{End, Live, OVERHEAD_BYTES_MAX, Reports, sift};
 use super::{fault, remote};
 use crate::drivers::proc::{self, ProcessId, Stat, signal_name};
 use crate::drivers::process::{self, RunError, Start, Tree};
@@ -24,6 +24,8 @@ const CHUNKS_WAITING_MAX: usize = 4;
 /// How often it is looked whether ssh has ended, once the command has; with the pause between, two seconds.
 const END_LOOKS_MAX: u32 = 400;
 const END_PAUSE: Duration = Duration::from_millis(5);
+/// What ssh exits with where it failed itself, and sometimes where a command exits so.
+const SSH_FAILED: i32 = 255;
 /// What an exit code is above where a signal ended the command, as shells have it. A program that exits with such a
 /// code by itself cannot be told apart.
 const SIGNAL_BASE: i32 = 128;
@@ -82,11 +84,16 @@ pub(super) async fn execute(
         Err(error @ RunError::NotStarted(_)) => return error.outcome("ssh"),
         Err(RunError::Lost(why)) => return Outcome::Unknown(Fault::new("execution-lost", why)),
     };
-    if reports.exit.is_none() && !ended.timed_out && reports.ran && !connection.is_over() {
+    let cut_short = ended.timed_out || ended.limit.is_some();
+    let mut refused = false;
+    if !cut_short && reports == Reports::default() {
+        // A channel that was open would have brought the first report before its end, as long as its master lives.
+        refused = ended.exit_code == Some(SSH_FAILED) && connection.answers().await;
+    } else if !cut_short && reports.end.is_none() && !connection.is_over() {
         // This end of the channel went away alone: the command must not run on unseen.
         connection.kill("KILL", &mark, live.session.get().copied()).await;
     }
-    Ending { connection, command: &command, cwd, killed: live.session.get().is_some() }.read(&reports, ended)
+    Ending { connection, command: &command, cwd, refused, killed: live.session.get().is_some() }.read(&reports, ended)
 }
 
 /// What a command's end is read by.
@@ -94,6 +101,8 @@ struct Ending<'a> {
     connection: &'a Connection,
     command: &'a Command,
     cwd: &'a str,
+    /// Whether the far side opened no session for it.
+    refused: bool,
     /// Whether it was known which session to kill, where it had to be killed.
     killed: bool,
 }
@@ -104,34 +113,31 @@ impl Ending<'_> {
         let cut_short = ended.timed_out || limit.is_some();
         let not_done = |code: &str, sentence: String| Outcome::NotDone(Fault::new(code, sentence));
         let account = self.connection.config().account();
-        if reports.no_setsid {
-            return not_done(
+        match reports.end {
+            Some(End::NoSetsid) => not_done(
                 "setsid-missing",
                 format!("There is no program \"setsid\" at {account}; install util-linux there."),
-            );
-        }
-        if reports.no_cwd {
-            let sentence = format!("There is no directory \"{}\" at {account} that commands can start in.", self.cwd);
-            return not_done("cwd-missing", sentence);
-        }
-        if reports.no_program {
-            let sentence = format!("There is no program \"{}\" at {account}.", self.command.command);
-            return not_done("command-not-found", sentence);
-        }
-        if reports.left {
-            return Outcome::Unknown(Fault::new("execution-lost", "Processes of the command could not be killed."));
-        }
-        match reports.exit {
-            Some(_) if !reports.ran && !cut_short => {
+            ),
+            Some(End::NoDirectory) => not_done(
+                "cwd-missing",
+                format!("There is no directory \"{}\" at {account} that commands can start in.", self.cwd),
+            ),
+            Some(End::NoProgram) => {
+                not_done("command-not-found", format!("There is no program \"{}\" at {account}.", self.command.command))
+            }
+            Some(End::Left) => {
+                Outcome::Unknown(Fault::new("execution-lost", "Processes of the command could not be killed."))
+            }
+            Some(End::Exit(_)) if !reports.ran && !cut_short => {
                 let sentence = "The far side's shell could not set the command's environment; it may reserve a name.";
                 not_done("environment-refused", sentence.to_owned())
             }
-            Some(code) => Outcome::Done(Execution { timed_out: ended.timed_out, limit, ..exited(code) }),
+            Some(End::Exit(code)) => Outcome::Done(Execution { timed_out: ended.timed_out, limit, ..exited(code) }),
             None if cut_short && self.killed => {
                 let signal = Some(signal_name(Signal::KILL.as_raw()));
                 Outcome::Done(Execution { exit_code: None, signal, timed_out: ended.timed_out, limit })
             }
-            None if !reports.begun && !cut_short && !self.connection.is_over() => {
+            None if self.refused => {
                 let sentence = format!(
                     "{account} opened no session for the command; check MaxSessions of its sshd, and the shell."
                 );

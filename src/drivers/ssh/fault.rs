@@ -66,14 +66,14 @@ pub(super) fn read(config: &Config, words: &str) -> NoConnection {
         let last = words.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("it said nothing");
         ("login-failed", false, format!("There is no login as USER at HOST: {last}."))
     };
-    let host = format!("{}:{}", config.host, config.port);
+    let host = config.place();
     let sentence = sentence.replace("USER at HOST", &account).replace("HOST", &host).replace("USER", &config.username);
     NoConnection { fault: Fault::new(code, sentence), refused }
 }
 
 /// The far side did not answer in time.
 pub(super) fn timeout(config: &Config) -> NoConnection {
-    Fault::new("connect-timeout", timed_out(config).replace("HOST", &format!("{}:{}", config.host, config.port))).into()
+    Fault::new("connect-timeout", timed_out(config).replace("HOST", &config.place())).into()
 }
 
 fn timed_out(config: &Config) -> String {

@@ -45,9 +45,9 @@ mod sessions;
 /// The driver's key.
 const KEY: &str = "ssh";
 /// What a call may take beyond connecting: questions on the far side, and closing.
-const CALL_TIMEOUT_MARGIN: Duration = Duration::from_secs(45);
+const CALL_TIMEOUT_MARGIN: Duration = Duration::from_secs(90);
 /// Longest call where the config cannot be read.
-const CALL_TIMEOUT_DEFAULT: Duration = Duration::from_mins(1);
+const CALL_TIMEOUT_DEFAULT: Duration = Duration::from_mins(2);
 
 /// Makes the directory, and says where it really is.
 const PREPARE: &str = r#"[ -r "/proc/$$/environ" ] || exit 6; mkdir -p -- "$1" || exit 3; cd -P -- "$1" || exit 4; [ -w . ] || exit 5; pwd -P"#;
@@ -281,7 +281,7 @@ fn check(command: &Command) -> Result<(), Fault> {
 }
 
 fn acquired(scope: &LeaseScope, config: &Config, remote_cwd: &str) -> Acquired {
-    let metadata = json!({
+    let mut metadata = json!({
         "driver": KEY,
         "provider": KEY,
         "host": config.host,
@@ -289,8 +289,10 @@ fn acquired(scope: &LeaseScope, config: &Config, remote_cwd: &str) -> Acquired {
         "username": config.username,
         "remoteWorkspacePath": config.remote_workspace_path,
         "remoteCwd": remote_cwd,
-        "workspaceMode": scope.execution_workspace_mode,
     });
+    if let Some(mode) = &scope.execution_workspace_mode {
+        metadata["workspaceMode"] = mode.as_str().into();
+    }
     Acquired {
         provider_lease_id: Some(config.provider_lease_id(remote_cwd)),
         metadata: metadata.as_object().cloned().unwrap_or_default(),

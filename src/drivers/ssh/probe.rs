@@ -28,7 +28,7 @@ pub(super) async fn probe(
     };
     let mut diagnostics = Vec::new();
     match sessions::connect(config, &reader, secrets, ids).await {
-        Err(barred) => diagnostics.push(error(barred.fault)),
+        Err(barred) => diagnostics.push(error(&barred.fault)),
         Ok(connection) => {
             let sentence = format!("The login at {} works.", config.account());
             diagnostics.push(finding(Severity::Info, "login-works", sentence));
@@ -47,7 +47,7 @@ pub(super) async fn probe(
 
 fn host_key(config: &Config) -> Diagnostic {
     if config.strict_host_key_checking {
-        let sentence = format!("The host key of {}:{} is in knownHosts.", config.host, config.port);
+        let sentence = format!("The host key of {} is in knownHosts.", config.place());
         finding(Severity::Info, "host-key-known", sentence)
     } else {
         let sentence = "strictHostKeyChecking is false, so that anybody between could pass for the host; put its key \
@@ -70,7 +70,7 @@ fn directory(config: &Config, looked: Outcome<Option<i32>>) -> Diagnostic {
             let sentence = format!("{place} cannot be entered; give the user the right to.");
             finding(Severity::Error, "directory-not-entered", sentence)
         }
-        Outcome::Done(Some(5)) => error(read_only(config)),
+        Outcome::Done(Some(5)) => error(&read_only(config)),
         Outcome::Done(Some(6)) => {
             let sentence = format!("{} shows no processes in /proc, which commands are ended by.", config.account());
             finding(Severity::Error, "far-side-unsupported", sentence)
@@ -78,11 +78,11 @@ fn directory(config: &Config, looked: Outcome<Option<i32>>) -> Diagnostic {
         Outcome::Done(_) => {
             finding(Severity::Error, "execution-lost", format!("The look at {place} ended without an answer."))
         }
-        Outcome::NotDone(fault) | Outcome::Refused(fault) | Outcome::Unknown(fault) => error(fault),
+        Outcome::NotDone(fault) | Outcome::Refused(fault) | Outcome::Unknown(fault) => error(&fault),
     }
 }
 
-fn error(fault: Fault) -> Diagnostic {
+fn error(fault: &Fault) -> Diagnostic {
     finding(Severity::Error, &fault.code, fault.message.clone())
 }
 

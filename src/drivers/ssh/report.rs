@@ -23,20 +23,27 @@ const WORDS_BYTES_MAX: usize = 64;
 pub(super) struct Reports {
     /// It runs, and reads.
     pub(super) begun: bool,
-    /// There is no `setsid`.
-    pub(super) no_setsid: bool,
-    /// There is no such directory, or it may not be entered.
-    pub(super) no_cwd: bool,
-    /// There is no such program.
-    pub(super) no_program: bool,
     /// The command itself was started.
     pub(super) ran: bool,
-    /// How it ended, as shells number it.
-    pub(super) exit: Option<i32>,
-    /// Processes of it would not go.
-    pub(super) left: bool,
+    /// How it ended.
+    pub(super) end: Option<End>,
     /// Its output was longer than it may be, and was cut.
     pub(super) cut: bool,
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// It did not start: there is no `setsid`.
+    NoSetsid,
+    /// It did not start: there is no such directory, or it may not be entered.
+    NoDirectory,
+    /// It did not start: there is no such program.
+    NoProgram,
+    /// It ended with this code, as shells number it, and nothing of it is left.
+    Exit(i32),
+    /// It ended, but processes of it would not.
+    Left,
 }
 
 /// What is known of a command while it runs.
@@ -101,22 +108,31 @@ impl Passing {
 }
 
 fn note(words: &str, reports: &mut Reports, live: &Live) {
-    match words.split_once(' ').unwrap_or((words, "")) {
-        ("begin", _) => reports.begun = true,
-        ("setsid", _) => reports.no_setsid = true,
-        ("cwd", _) => reports.no_cwd = true,
-        ("absent", _) => reports.no_program = true,
-        ("run", _) => reports.ran = true,
+    let end = match words.split_once(' ').unwrap_or((words, "")) {
+        ("begin", _) => {
+            reports.begun = true;
+            None
+        }
+        ("run", _) => {
+            reports.ran = true;
+            None
+        }
         ("pid", number) => {
             if let Ok(number) = number.parse() {
                 // The first counts: a command has one session.
                 let _ = live.session.set(number);
             }
+            None
         }
-        ("exit", "left") => reports.left = true,
-        ("exit", number) => reports.exit = number.parse().ok(),
-        _ => {}
-    }
+        ("setsid", _) => Some(End::NoSetsid),
+        ("cwd", _) => Some(End::NoDirectory),
+        ("absent", _) => Some(End::NoProgram),
+        ("exit", "left") => Some(End::Left),
+        ("exit", number) => number.parse().ok().map(End::Exit),
+        _ => None,
+    };
+    // The first counts: the supervisor also reports the exit of a shell that found no program.
+    reports.end = reports.end.or(end);
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -160,7 +176,7 @@ impl Scanner {
                 return pieces;
             };
             let words = String::from_utf8_lossy(rest.get(..length).unwrap_or_default()).into_owned();
-            self.pending.drain(..self.head.len() + length + 1);
+            self.pending.drain(..=self.head.len() + length);
             self.begun = true;
             pieces.push(Piece::Report(words));
         }

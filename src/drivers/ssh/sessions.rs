@@ -76,7 +76,13 @@ impl Sessions {
         if let Some(connection) = slot.as_ref().filter(|connection| !connection.is_over()) {
             return Ok(Arc::clone(connection));
         }
-        let connection = connect(config, reader, secrets, ids).await?;
+        let connection = match connect(config, reader, secrets, ids).await {
+            Ok(connection) => connection,
+            Err(barred) => {
+                self.map().remove(&scope.lease_id);
+                return Err(barred);
+            }
+        };
         tokio::spawn(retire(Arc::downgrade(self), scope.lease_id, Arc::downgrade(&connection)));
         *slot = Some(Arc::clone(&connection));
         Ok(connection)

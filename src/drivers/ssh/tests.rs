@@ -1,6 +1,7 @@
 //! The ssh driver's own tests, against a real sshd: the contract, what can go wrong on the way, and what is left.
 
 use std::net::TcpListener;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lease_events::lease::vocabulary::{ReceiptState, ReleaseStatus};
@@ -142,7 +143,7 @@ async fn a_host_that_cannot_be_reached_is_named() {
 async fn a_read_only_directory_is_told() {
     // Root may write anywhere, but for this right.
     let rights = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"];
-    let sshd = if is_root() { Sshd::start_under(&rights) } else { Sshd::start() };
+    let sshd = if is_root() { Sshd::start_as(&rights, |_| String::new()) } else { Sshd::start() };
     output("chmod", &["0555", sshd.work().to_str().unwrap()]);
     for path in [sshd.work(), sshd.work().join("below")] {
         let subject = sshd.subject_with(&[("remoteWorkspacePath", path.to_str().unwrap().into())]);
@@ -277,6 +278,50 @@ async fn an_exit_code_is_the_commands_own_whatever_it_is() {
     assert_eq!(fault.code, "cwd-missing");
     let ran = done(subject.run(&scope, &held, shell("exit 7")).await);
     assert_eq!(ran.execution.exit_code, Some(7), "the connection is as good as before");
+}
+
+#[tokio::test]
+async fn a_far_side_that_opens_no_more_sessions_has_done_nothing() {
+    // The one is the watcher's.
+    let sshd = Sshd::start_as(&[], |_| "MaxSessions 1".to_owned());
+    assert_eq!(barred(&sshd.subject()).await, (false, "session-refused".to_owned()));
+}
+
+#[tokio::test]
+async fn what_start_up_files_print_is_not_the_commands() {
+    // bash reads such a file before each command, where it is the login shell.
+    let sshd = Sshd::start_as(&[], |folder| {
+        std::fs::write(folder.join("noise"), "echo welcome; echo trouble >&2\n").unwrap();
+        format!("SetEnv BASH_ENV={}", folder.join("noise").display())
+    });
+    let subject = sshd.subject();
+    let scope = subject.scope();
+    let held = subject.acquire(&scope).await;
+    let ran = done(subject.run(&scope, &held, shell("printf out; printf err >&2")).await);
+    assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), ("out", "err"));
+}
+
+#[tokio::test]
+async fn a_connection_that_was_lost_is_made_anew() {
+    let sshd = Sshd::start();
+    let secrets = secret(Some(sshd.key()));
+    let subject = subject(sshd.config(), Arc::clone(&secrets));
+    let scope = subject.scope();
+    let held = subject.acquire(&scope).await;
+    sshd.kill_connections();
+    // Whether the loss is noticed before or while the command runs, it was not run twice.
+    let again = async {
+        loop {
+            match subject.run(&scope, &held, shell("echo x >> once")).await {
+                Outcome::Done(ran) => return ran.execution.exit_code,
+                Outcome::Unknown(fault) => assert_eq!(fault.code, "connection-lost"),
+                other => panic!("sshd is there: {other:?}"),
+            }
+        }
+    };
+    assert_eq!(tokio::time::timeout(Duration::from_secs(20), again).await.unwrap(), Some(0));
+    assert_eq!(std::fs::read_to_string(sshd.work().join("once")).unwrap(), "x\n");
+    assert_eq!(*secrets.read_for.lock().unwrap(), ["acquire", "execute"]);
 }
 
 #[tokio::test]

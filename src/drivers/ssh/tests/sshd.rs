@@ -55,11 +55,11 @@ pub(crate) fn is_root() -> bool {
 
 impl Sshd {
     pub(crate) fn start() -> Self {
-        Self::start_under(&[])
+        Self::start_as(&[], |_| String::new())
     }
 
-    /// Starts it as an argument of these words.
-    pub(crate) fn start_under(words: &[&str]) -> Self {
+    /// Starts it as an argument of these words, with more lines of config, made of its folder.
+    pub(crate) fn start_as(words: &[&str], more: impl Fn(&Path) -> String) -> Self {
         let folder = tempfile::Builder::new().prefix("sshd-").tempdir().unwrap();
         let path = folder.path();
         let host_key = generate(&path.join("host")).1;
@@ -73,7 +73,7 @@ impl Sshd {
         }
         for _ in 0..PORTS_TRIED_MAX {
             let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            if let Some(server) = serve(words, path, port) {
+            if let Some(server) = serve(words, path, port, &more(path)) {
                 return Self { server, folder, port, host_key, key };
             }
         }
@@ -120,9 +120,18 @@ impl Sshd {
 
     /// Ends it and every connection, at once.
     pub(crate) fn kill(&self) {
+        self.kill_from(0);
+    }
+
+    /// Ends every connection.
+    pub(crate) fn kill_connections(&self) {
+        self.kill_from(1);
+    }
+
+    fn kill_from(&self, skipped: usize) {
         let root = self.server.id().try_into().unwrap();
         // What runs in a session of its own is a command, and none of sshd's: its fate is what tests look at.
-        for process in proc::descendants(&proc::all(), root) {
+        for process in proc::descendants(&proc::all(), root).into_iter().skip(skipped) {
             let name = std::fs::read_to_string(format!("/proc/{}/comm", process.id.pid)).unwrap_or_default();
             if name.starts_with("sshd") {
                 proc::signal(process.id, Signal::KILL);
@@ -179,7 +188,7 @@ pub(crate) fn output(program: &str, arguments: &[&str]) -> String {
 }
 
 /// Starts sshd, and waits until it listens; `None` where the port was taken.
-fn serve(words: &[&str], folder: &Path, port: u16) -> Option<Child> {
+fn serve(words: &[&str], folder: &Path, port: u16, more: &str) -> Option<Child> {
     let folder = folder.to_str().unwrap();
     let config = format!("{folder}/config");
     let options = [
@@ -193,6 +202,7 @@ fn serve(words: &[&str], folder: &Path, port: u16) -> Option<Child> {
         "PermitRootLogin prohibit-password".to_owned(),
         "PasswordAuthentication no".to_owned(),
         "KbdInteractiveAuthentication no".to_owned(),
+        more.to_owned(),
     ];
     std::fs::write(&config, options.join("\n") + "\n").unwrap();
     let line = [words, &["/usr/sbin/sshd", "-D", "-e", "-f", &config]].concat();
