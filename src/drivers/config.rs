@@ -62,6 +62,11 @@ impl<'a> Fields<'a> {
         value.as_str()
     }
 
+    /// A value of any kind, which the caller reads, and finds the fault of, itself.
+    pub(super) fn value(&mut self, key: &'static str) -> Option<&'a Value> {
+        self.read(key)
+    }
+
     /// A fault that the caller found itself.
     pub(super) fn fault(&mut self, sentence: String) {
         self.faults.push(sentence);

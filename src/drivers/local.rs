@@ -24,8 +24,8 @@ use super::proc::{self, ProcessId, Stat};
 use super::process::{self, Start, TIMEOUT_DEFAULT, Tree};
 use super::{
     Acquired, Command, Diagnostic, DriverTraits, EnvironmentDriver, Execution, Held, InvalidConfig, LeasePlan,
-    LeaseScope, Listed, OnResumeFailure, Outcome, OutputSink, PlanRequest, ProbeReport, Realized, RemotePlace, Resumed,
-    Severity, SyncStrategy, Workspace,
+    LeaseScope, Listed, OnResumeFailure, Outcome, OutputSink, PlanRequest, ProbeReport, ProbeScope, Realized,
+    RemotePlace, Resumed, Severity, SyncStrategy, Workspace,
 };
 
 /// The environment variable that marks a command's processes; its value is fresh for each command.
@@ -117,7 +117,7 @@ impl EnvironmentDriver for LocalDriver {
         })
     }
 
-    async fn probe(&self, config: &Value) -> ProbeReport {
+    async fn probe(&self, _: &ProbeScope, config: &Value) -> ProbeReport {
         match Config::parse(config) {
             Ok(_) => ProbeReport {
                 ok: true,

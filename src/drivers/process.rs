@@ -222,8 +222,8 @@ async fn pump(mut pipe: impl AsyncRead + Unpin, stream: OutputStream, budget: Ar
 }
 
 /// Spawns on a thread that lives as long as the process. A child that asked to die with its parent dies with the
-/// *thread* that spawned it, and a runtime's threads come and go.
-async fn spawn(mut command: std::process::Command) -> io::Result<Child> {
+/// *thread* that spawned it, and a runtime's threads come and go. Its input and outputs are pipes.
+pub(super) async fn spawn(mut command: std::process::Command) -> io::Result<Child> {
     type Job = Box<dyn FnOnce() + Send>;
     static SPAWNER: OnceLock<mpsc::Sender<Job>> = OnceLock::new();
 

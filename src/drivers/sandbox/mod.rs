@@ -18,7 +18,7 @@ use self::config::SandboxConfig;
 use self::provider::{Abilities, Call, SandboxProvider};
 use super::{
     Acquired, Command, DriverTraits, EnvironmentDriver, Execution, Held, InvalidConfig, LeasePlan, LeaseScope, Listed,
-    Outcome, OutputSink, PlanRequest, ProbeReport, Realized, Resumed, Workspace,
+    Outcome, OutputSink, PlanRequest, ProbeReport, ProbeScope, Realized, Resumed, Workspace,
 };
 
 pub mod provider;
@@ -100,7 +100,7 @@ impl EnvironmentDriver for SandboxDriver {
         Ok(config.plan(request, provider.abilities().workspace_kind))
     }
 
-    async fn probe(&self, config: &Value) -> ProbeReport {
+    async fn probe(&self, _: &ProbeScope, config: &Value) -> ProbeReport {
         match self.route(config) {
             Ok((config, provider)) => match provider.validate(&config.own).await {
                 Ok(own) => provider.probe(&own).await,
