@@ -18,6 +18,11 @@ struct Command {
 
 const COMMANDS: &[Command] = &[
     Command {
+        name: "setup",
+        about: "Installs the programs that sandboxes and tests need, where they are missing.",
+        run: tools::setup,
+    },
+    Command {
         name: "test",
         about: "Installs what the tests need where it is missing, then runs every test, and those in the docs. \
                 Arguments go to cargo nextest.",

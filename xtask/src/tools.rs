@@ -23,6 +23,11 @@ const PROGRAMS: &[Program] = &[
     Program { name: "/usr/sbin/sshd", asked: "-V", package: "openssh-server", what_for: "what tests of ssh log in to" },
 ];
 
+/// Installs what is missing, as a command of its own.
+pub(crate) fn setup(_arguments: &[String]) -> Result<()> {
+    install_programs()
+}
+
 /// Installs the Debian packages whose programs are missing.
 pub(crate) fn install_programs() -> Result<()> {
     let missing: Vec<&Program> = PROGRAMS.iter().filter(|program| !answers(program.name, &[program.asked])).collect();
