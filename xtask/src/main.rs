@@ -19,7 +19,7 @@ struct Command {
 const COMMANDS: &[Command] = &[
     Command {
         name: "setup",
-        about: "Installs the programs that sandboxes and tests need, where they are missing.",
+        about: "Installs the programs that sandboxes need, where they are missing.",
         run: tools::setup,
     },
     Command {

@@ -16,21 +16,30 @@ struct Program {
     what_for: &'static str,
 }
 
-const PROGRAMS: &[Program] = &[
+/// What sandboxes need: installed for whoever runs a command.
+const OF_SANDBOXES: &[Program] = &[
     Program { name: "bwrap", asked: "--version", package: "bubblewrap", what_for: "the sandbox" },
     Program { name: "prlimit", asked: "--version", package: "util-linux", what_for: "the sandbox's limits" },
+];
+
+/// What the tests need beside that.
+const OF_TESTS: &[Program] = &[
     Program { name: "ssh", asked: "-V", package: "openssh-client", what_for: "the client of the driver ssh" },
     Program { name: "/usr/sbin/sshd", asked: "-V", package: "openssh-server", what_for: "what tests of ssh log in to" },
 ];
 
-/// Installs what is missing, as a command of its own.
+/// Installs what sandboxes need, where it is missing.
 pub(crate) fn setup(_arguments: &[String]) -> Result<()> {
-    install_programs()
+    install(OF_SANDBOXES.iter())
 }
 
-/// Installs the Debian packages whose programs are missing.
+/// Installs what the tests need, where it is missing.
 pub(crate) fn install_programs() -> Result<()> {
-    let missing: Vec<&Program> = PROGRAMS.iter().filter(|program| !answers(program.name, &[program.asked])).collect();
+    install(OF_SANDBOXES.iter().chain(OF_TESTS))
+}
+
+fn install(programs: impl Iterator<Item = &'static Program>) -> Result<()> {
+    let missing: Vec<&Program> = programs.filter(|program| !answers(program.name, &[program.asked])).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -51,7 +60,7 @@ pub(crate) fn install_programs() -> Result<()> {
     install.extend(missing.iter().map(|program| program.package));
     let hint = || {
         let packages: Vec<&str> = missing.iter().map(|program| program.package).collect();
-        format!("the tests need the packages {}; install them by hand", packages.join(" and "))
+        format!("the packages {} are needed; install them by hand", packages.join(" and "))
     };
     run_words(&update, &[]).with_context(hint)?;
     run_words(&install, &[]).with_context(hint)
