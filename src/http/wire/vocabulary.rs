@@ -1,0 +1,52 @@
+//! The closed vocabularies as the API document shows them: the words are those of the events, never copied.
+
+use lease_events::failure::FailureClass;
+use lease_events::lease::vocabulary as words;
+use utoipa::openapi::schema::Type;
+use utoipa::openapi::{ObjectBuilder, RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
+
+macro_rules! schemas {
+    ($($name:ident, $about:literal, $words:expr;)*) => {$(
+        #[doc = $about]
+        pub(crate) struct $name;
+
+        impl PartialSchema for $name {
+            fn schema() -> RefOr<Schema> {
+                ObjectBuilder::new()
+                    .schema_type(Type::String)
+                    .description(Some($about))
+                    .enum_values(Some($words.iter().map(ToString::to_string)))
+                    .into()
+            }
+        }
+
+        impl ToSchema for $name {}
+    )*};
+}
+
+schemas! {
+    LeaseStatus, "Where a lease stands.", words::LeaseStatus::WORDS;
+    CleanupStatus, "Where the obligation stands to leave nothing at the provider.", words::CleanupStatus::WORDS;
+    ReleaseStatus, "How a release wants the lease to end.", words::ReleaseStatus::WORDS;
+    Policy, "What becomes of the provider lease when its lease ends.", words::Policy::WORDS;
+    Reason, "Why a lease ended, or an acquire did not come about.", words::Reason::WORDS;
+    WorkspaceKind, "What a lease's workspace is worth.", words::WorkspaceKind::WORDS;
+    Verdict, "What a reuse decision says of one candidate.", words::Verdict::WORDS;
+    NextActionKind, "What happens to a lease next.", words::NextActionKind::WORDS;
+    EnvironmentStatus, "Whether leases are given on an environment.", ["active", "archived"];
+    AcquiredHow, "How a lease came to its provider lease: a new one, one that another lease left, or the one that the run holds already.", ["fresh", "reused", "held"];
+    OutputStream, "Which of a command's two outputs.", ["stdout", "stderr"];
+    Severity, "How bad a finding is.", ["info", "warning", "error"];
+    FailureClassWord, "What a caller can do about a failure.", FAILURE_CLASSES;
+}
+
+const FAILURE_CLASSES: [FailureClass; 7] = [
+    FailureClass::Invalid,
+    FailureClass::NotFound,
+    FailureClass::Conflict,
+    FailureClass::Unavailable,
+    FailureClass::Provider,
+    FailureClass::OutcomeUnknown,
+    FailureClass::Internal,
+];

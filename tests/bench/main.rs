@@ -1,0 +1,33 @@
+//! The benchmarks: `cargo xtask bench [store|history|cycles]`. They print figures, and ratios of figures measured in
+//! the same run, since machines are noisy. `LEASES` sets how many past leases `history` makes (default 1,000,000).
+
+mod cycles;
+mod history;
+mod parts;
+mod store;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // Cargo hands `--bench` to a benchmark without a harness.
+    let names: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    let known = ["store", "cycles", "history"];
+    if let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) {
+        eprintln!("There is no benchmark \"{unknown}\"; there are {}.", known.join(", "));
+        return ExitCode::from(2);
+    }
+    let wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        if wanted("store") {
+            store::measure().await;
+        }
+        if wanted("cycles") {
+            cycles::measure().await;
+        }
+        if wanted("history") {
+            history::measure().await;
+        }
+    });
+    ExitCode::SUCCESS
+}
