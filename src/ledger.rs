@@ -252,16 +252,15 @@ impl Ledger {
         self.context.drivers.keys()
     }
 
-<<<<<<< HEAD
     /// Whether it takes no more commands.
     #[must_use]
     pub fn is_stopping(&self) -> bool {
         self.stopping.is_cancelled()
-=======
+    }
+
     /// Runs work of the ledger's own until it stops; `stop` waits for its end.
     pub fn in_background<F: Future<Output = ()> + Send + 'static>(&self, work: impl FnOnce(CancellationToken) -> F) {
         self.tasks.spawn(work(self.stopping.clone()));
->>>>>>> main
     }
 
     /// Takes no more commands, finishes those under way, and closes the store.

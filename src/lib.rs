@@ -26,9 +26,9 @@
 //!
 //! The events and their fold are in `lease-events`, the stores in `lease-stores`, the tables in `lease-projections`.
 
-pub mod ledger;
 pub mod commands;
-pub mod queries;
 pub mod drivers;
-pub mod wiring;
 pub mod http;
+pub mod ledger;
+pub mod queries;
+pub mod wiring;
