@@ -21,8 +21,8 @@
 //! - [`commands`]: what is done, one file a command.
 //! - [`queries`]: what is asked.
 //! - [`drivers`]: who makes environments, behind one port.
+//! - [`http`]: the API, its document and its wire types.
 //! - [`wiring`]: the only place that names concrete stores, drivers and projections.
-//! - [`http`]: the API for every language, and for the command line.
 //!
 //! The events and their fold are in `lease-events`, the stores in `lease-stores`, the tables in `lease-projections`.
 

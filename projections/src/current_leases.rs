@@ -3,11 +3,16 @@
 //! **Invariant:** a lease's row is the fold of its stream, and nothing else; the events are interpreted in
 //! `lease_events` alone.
 
-use lease_events::lease::state::LeaseState;
-use lease_events::lease::vocabulary::{CleanupStatus, Reason};
+use chrono::{DateTime, Utc};
+use lease_events::failure::Fault;
+use lease_events::id::{LeaseId, LedgerId};
+use lease_events::lease::state::{InFlight, LeaseState, NextAction, ProviderLease, ReleaseIntent};
+use lease_events::lease::vocabulary::{CleanupStatus, LeaseStatus, Reason, WorkspaceKind};
 use lease_events::record::{RecordedEvent, StreamId};
+use serde::Serialize;
+use serde_json::Value as Json;
 
-use crate::projection::ColumnKind::{Boolean, Integer, Json, Text, Timestamp};
+use crate::projection::ColumnKind::{self, Boolean, Integer, Text, Timestamp};
 use crate::projection::{Column, Fold, Index, Row, STATE_COLUMN, Table, Value, View};
 use crate::reusable_leases;
 
@@ -20,31 +25,44 @@ pub const TABLE: Table = Table {
     version: 1,
     about: "One row a lease, open or over, as it is now.",
     columns: &[
-        Column::new("lease_id", Text, "The lease (UUID).").fixed(),
-        Column::new("company_id", Text, "The tenant (UUID).").fixed(),
-        Column::new("environment_id", Text, "The environment (UUID).").fixed(),
-        Column::new("environment_name", Text, "The environment's name when the lease was requested.").fixed(),
-        Column::new("driver", Text, "The driver: `local`, `ssh`, `sandbox` or `plugin`.").fixed(),
-        Column::new("provider", Text, "The provider, such as `local` or `bubblewrap`.").fixed(),
+        Column::new("lease_id", Text, "The lease (UUID).").holds("leaseId").fixed(),
+        Column::new("company_id", Text, "The tenant (UUID).").holds("companyId").fixed(),
+        Column::new("environment_id", Text, "The environment (UUID).").holds("environmentId").fixed(),
+        Column::new("environment_name", Text, "The environment's name when the lease was requested.")
+            .holds("environmentName")
+            .fixed(),
+        Column::new("driver", Text, "The driver: `local`, `ssh`, `sandbox` or `plugin`.").holds("driver").fixed(),
+        Column::new("provider", Text, "The provider, such as `local` or `bubblewrap`.").holds("provider").fixed(),
         Column::new(
             "policy",
             Text,
             "What becomes of the provider lease at the end: `ephemeral`, `reuse_by_environment`, \
              `reuse_by_execution_workspace` or `retain_on_failure`.",
         )
+        .holds("policy")
         .fixed(),
-        Column::new("run_id", Text, "The run that owns it (UUID); NULL for an ad-hoc lease.").nullable().fixed(),
-        Column::new("issue_id", Text, "The issue that the run works on.").nullable().fixed(),
-        Column::new("agent_id", Text, "The agent.").nullable().fixed(),
-        Column::new("execution_workspace_id", Text, "The execution workspace.").nullable().fixed(),
-        Column::new("execution_workspace_mode", Text, "How the workspace is used.").nullable().fixed(),
-        Column::new("adapter_type", Text, "The kind of agent adapter.").nullable().fixed(),
+        Column::new("run_id", Text, "The run that owns it (UUID); NULL for an ad-hoc lease.")
+            .holds("runId")
+            .nullable()
+            .fixed(),
+        Column::new("issue_id", Text, "The issue that the run works on.").holds("issueId").nullable().fixed(),
+        Column::new("agent_id", Text, "The agent.").holds("agentId").nullable().fixed(),
+        Column::new("execution_workspace_id", Text, "The execution workspace.")
+            .holds("executionWorkspaceId")
+            .nullable()
+            .fixed(),
+        Column::new("execution_workspace_mode", Text, "How the workspace is used.")
+            .holds("executionWorkspaceMode")
+            .nullable()
+            .fixed(),
+        Column::new("adapter_type", Text, "The kind of agent adapter.").holds("adapterType").nullable().fixed(),
         Column::new(
             "status",
             Text,
             "`requested`, `effect_unknown`, `active`, `releasing`, `released`, `expired`, `failed`, `retained` or \
              `pending_cleanup`.",
-        ),
+        )
+        .holds("status"),
         Column::new("is_open", Boolean, "1 while its run has, or may get, the use of it."),
         Column::new(
             "cleanup_status",
@@ -52,17 +70,20 @@ pub const TABLE: Table = Table {
             "`pending` (something is kept, or about to be removed), `failed` (it will be tried again) or `success` \
              (nothing is left); NULL while there is no such obligation.",
         )
+        .holds("cleanupStatus")
         .nullable(),
-        Column::new("needs_attention", Boolean, "1 where an operator must look."),
+        Column::new("needs_attention", Boolean, "1 where an operator must look.").holds("needsAttention"),
         Column::new("provider_lease_id", Text, "The provider's name of what it holds or held.").nullable(),
         Column::new("fencing_token", Integer, "The token of its holding; NULL until the provider answered.").nullable(),
         Column::new("expires_at", Timestamp, "When it ends, where it has an end.").nullable(),
         Column::new("requested_at", Timestamp, "When it was requested.").fixed(),
-        Column::new("acquired_at", Timestamp, "When the provider first answered.").nullable(),
+        Column::new("acquired_at", Timestamp, "When the provider first answered.").holds("acquiredAt").nullable(),
         Column::new("last_used_at", Timestamp, "When its holder last did something with it."),
-        Column::new("ended_at", Timestamp, "When it was over.").nullable(),
-        Column::new("end_reason", Text, "Why it ended, a word of the closed vocabulary of reasons.").nullable(),
-        Column::new("failure_reason", Text, "What failed, in words.").nullable(),
+        Column::new("ended_at", Timestamp, "When it was over.").holds("endedAt").nullable(),
+        Column::new("end_reason", Text, "Why it ended, a word of the closed vocabulary of reasons.")
+            .holds("endReason")
+            .nullable(),
+        Column::new("failure_reason", Text, "What failed, in words.").holds("failureReason").nullable(),
         Column::new(
             "next_action",
             Text,
@@ -72,18 +93,26 @@ pub const TABLE: Table = Table {
         .nullable(),
         Column::new("next_action_at", Timestamp, "When that happens; NULL where it waits for somebody.").nullable(),
         Column::new("next_action_because", Text, "Because of what, in words.").nullable(),
-        Column::new("claimed_by", Text, "The lease that took over what this one held (UUID).").nullable(),
-        Column::new("resumed_from", Text, "The lease whose holding this one took over (UUID).").nullable(),
+        Column::new("claimed_by", Text, "The lease that took over what this one held (UUID).")
+            .holds("claimedBy")
+            .nullable(),
+        Column::new("resumed_from", Text, "The lease whose holding this one took over (UUID).")
+            .holds("resumedFrom")
+            .nullable(),
         Column::new("reuse_fingerprint", Text, "What a kept holding must have in common to be reused.")
+            .holds("reuseFingerprint")
             .nullable()
             .fixed(),
-        Column::new("generation", Integer, "Which lease of its run and fingerprint it is, from 0.").fixed(),
-        Column::new("revision", Integer, "The revision of its last event, from 0."),
-        Column::new("created_position", Integer, "The log position of its first event: newer leases have higher ones.")
+        Column::new("generation", Integer, "Which lease of its run and fingerprint it is, from 0.")
+            .holds("generation")
             .fixed(),
-        Column::new("position", Integer, "The log position of its last event."),
-        Column::new("updated_at", Timestamp, "When its last event was recorded."),
-        Column::new(STATE_COLUMN, Json, "Internal snapshot, no contract: do not read it."),
+        Column::new("revision", Integer, "The revision of its last event, from 0.").holds("revision"),
+        Column::new("created_position", Integer, "The log position of its first event: newer leases have higher ones.")
+            .holds("createdPosition")
+            .fixed(),
+        Column::new("position", Integer, "The log position of its last event.").holds("position"),
+        Column::new("updated_at", Timestamp, "When its last event was recorded.").holds("updatedAt"),
+        Column::new(STATE_COLUMN, ColumnKind::Json, "Internal snapshot, no contract: do not read it."),
     ],
     indexes: &[
         Index { name: "newest", columns: &["created_position"], condition: None },
@@ -129,18 +158,65 @@ impl Fold for Leases {
     }
 }
 
+/// What the columns do not hold of a lease. Times that a caller gave are here, since columns cut them to microseconds.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Rest<'a> {
+    ledger_id: LedgerId,
+    config: &'a Json,
+    workspace_kind: WorkspaceKind,
+    ended_as: Option<LeaseStatus>,
+    provider_lease: &'a Option<ProviderLease>,
+    resuming_from: Option<LeaseId>,
+    in_flight: &'a Option<InFlight>,
+    release: &'a Option<ReleaseIntent>,
+    requested_expires_at: Option<DateTime<Utc>>,
+    expires_at: Option<DateTime<Utc>>,
+    cwd: &'a Option<String>,
+    realization: &'a Option<Json>,
+    cleanup_attempts: u32,
+    last_fault: &'a Option<Fault>,
+    next_action: &'a Option<NextAction>,
+    requested_at: DateTime<Utc>,
+    last_used_at: DateTime<Utc>,
+}
+
+impl<'a> Rest<'a> {
+    fn of(lease: &'a LeaseState) -> Self {
+        Self {
+            ledger_id: lease.ledger_id,
+            config: &lease.config,
+            workspace_kind: lease.workspace_kind,
+            ended_as: lease.ended_as,
+            provider_lease: &lease.provider_lease,
+            resuming_from: lease.resuming_from,
+            in_flight: &lease.in_flight,
+            release: &lease.release,
+            requested_expires_at: lease.requested_expires_at,
+            expires_at: lease.expires_at,
+            cwd: &lease.cwd,
+            realization: &lease.realization,
+            cleanup_attempts: lease.cleanup_attempts,
+            last_fault: &lease.last_fault,
+            next_action: &lease.next_action,
+            requested_at: lease.requested_at,
+            last_used_at: lease.last_used_at,
+        }
+    }
+}
+
 /// The row of a lease.
 fn row(lease: &LeaseState) -> Row {
     let next = lease.next_action.as_ref();
     vec![
-        Value::spelled(Some(lease.lease_id)),
-        Value::spelled(Some(lease.company_id)),
-        Value::spelled(Some(lease.environment_id)),
+        Value::id(Some(lease.lease_id.0)),
+        Value::id(Some(lease.company_id.0)),
+        Value::id(Some(lease.environment_id.0)),
         Value::from(lease.environment_name.as_str()),
         Value::from(lease.driver.as_str()),
         Value::from(lease.provider.as_str()),
         Value::from(lease.policy.as_str()),
-        Value::spelled(lease.run_id),
+        Value::id(lease.run_id.map(|id| id.0)),
         Value::text(lease.issue_id.as_deref()),
         Value::text(lease.agent_id.as_deref()),
         Value::text(lease.execution_workspace_id.as_deref()),
@@ -162,14 +238,14 @@ fn row(lease: &LeaseState) -> Row {
         Value::text(next.map(|next| next.action.as_str())),
         Value::time(next.and_then(|next| next.at)),
         Value::text(next.map(|next| next.because.as_str())),
-        Value::spelled(lease.claimed_by),
-        Value::spelled(lease.resumed_from),
+        Value::id(lease.claimed_by.map(|id| id.0)),
+        Value::id(lease.resumed_from.map(|id| id.0)),
         Value::text(lease.reuse_fingerprint.as_deref()),
         Value::from(u64::from(lease.generation)),
         Value::from(lease.revision),
         Value::from(lease.created_position.0),
         Value::from(lease.position.0),
         Value::time(Some(lease.updated_at)),
-        Value::json(lease),
+        Value::json(&Rest::of(lease)),
     ]
 }

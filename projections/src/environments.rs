@@ -71,8 +71,8 @@ impl Fold for Environments {
 fn row(environment: &EnvironmentState) -> Row {
     let probe = environment.last_probe.as_ref();
     vec![
-        Value::spelled(Some(environment.environment_id)),
-        Value::spelled(Some(environment.company_id)),
+        Value::id(Some(environment.environment_id.0)),
+        Value::id(Some(environment.company_id.0)),
         Value::from(environment.name.as_str()),
         Value::from(environment.driver.as_str()),
         Value::from(environment.status.as_str()),

@@ -20,6 +20,8 @@ use std::sync::Arc;
 
 pub mod projection;
 
+mod row;
+
 pub mod current_leases;
 pub mod environments;
 pub mod reusable_leases;

@@ -6,17 +6,16 @@
 //! neither a parse nor a print of the row before it.
 
 use std::any::Any;
-use std::sync::Arc;
 
-use chrono::{DateTime, SecondsFormat, Utc};
-use lease_events::codec::json_text;
 use lease_events::record::RecordedEvent;
 use lease_events::store::ReadError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// The column that holds the typed state of a row as JSON. The first table of every fold has it; the next event of a
-/// row that is not hot starts from it.
+pub use crate::row::{Row, Value, restore};
+
+/// The column that holds, as JSON, what the other columns do not hold of a row's typed state. The first table of
+/// every fold has it; the next event of a row that is not hot starts from it.
 pub const STATE_COLUMN: &str = "state";
 
 /// A published table: its name, version, columns and indexes. Changing columns means raising the version, and the
@@ -60,6 +59,9 @@ pub struct Column {
     pub nullable: bool,
     /// Whether a row keeps its first value for ever: updates leave such a column, and its indexes, alone.
     pub fixed: bool,
+    /// The field of the state that this column alone holds, exactly: [`STATE_COLUMN`] leaves it out. A row is half as
+    /// long for it, and a row's length is what an append pays for.
+    pub holds: Option<&'static str>,
     /// What it means, in a sentence, with units and vocabulary.
     pub about: &'static str,
 }
@@ -68,7 +70,7 @@ impl Column {
     /// A column that is never NULL and may change.
     #[must_use]
     pub const fn new(name: &'static str, kind: ColumnKind, about: &'static str) -> Self {
-        Self { name, kind, nullable: false, fixed: false, about }
+        Self { name, kind, nullable: false, fixed: false, holds: None, about }
     }
 
     /// The same, but it may be NULL.
@@ -81,6 +83,12 @@ impl Column {
     #[must_use]
     pub const fn fixed(self) -> Self {
         Self { fixed: true, ..self }
+    }
+
+    /// The same, but it alone holds the state's `field`.
+    #[must_use]
+    pub const fn holds(self, field: &'static str) -> Self {
+        Self { holds: Some(field), ..self }
     }
 }
 
@@ -109,65 +117,6 @@ pub struct Index {
     /// A partial index's condition: SQL that SQLite and PostgreSQL both read.
     pub condition: Option<&'static str>,
 }
-
-/// One value of a row.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Value {
-    /// Nothing.
-    Null,
-    /// A whole number; booleans are 0 and 1.
-    Integer(i64),
-    /// Text; timestamps and JSON too.
-    Text(Arc<str>),
-}
-
-impl Value {
-    /// Text, or NULL.
-    #[must_use]
-    pub fn text(text: Option<&str>) -> Self {
-        text.map_or(Self::Null, Self::from)
-    }
-
-    /// An id or another thing that is spelled, or NULL.
-    #[must_use]
-    pub fn spelled<T: ToString>(value: Option<T>) -> Self {
-        value.map_or(Self::Null, |value| Self::Text(value.to_string().into()))
-    }
-
-    /// A time, or NULL.
-    #[must_use]
-    pub fn time(at: Option<DateTime<Utc>>) -> Self {
-        at.map_or(Self::Null, |at| Self::Text(at.to_rfc3339_opts(SecondsFormat::Micros, true).into()))
-    }
-
-    /// The JSON text of `value`.
-    #[must_use]
-    pub fn json<T: Serialize>(value: &T) -> Self {
-        Self::Text(json_text(value))
-    }
-}
-
-impl From<&str> for Value {
-    fn from(text: &str) -> Self {
-        Self::Text(text.into())
-    }
-}
-
-impl From<bool> for Value {
-    fn from(value: bool) -> Self {
-        Self::Integer(value.into())
-    }
-}
-
-impl From<u64> for Value {
-    /// Positions, revisions and tokens stay below 2^53.
-    fn from(value: u64) -> Self {
-        Self::Integer(value.cast_signed())
-    }
-}
-
-/// A row: one value a column, in the table's order.
-pub type Row = Vec<Value>;
 
 /// One published table of a fold: which row a state makes in it.
 #[derive(Debug)]
@@ -228,8 +177,8 @@ pub trait Projection: Send + Sync {
     fn step(&self, state: Option<AnyState>, event: &RecordedEvent) -> Result<Option<AnyState>, StepError>;
     /// The row of a state in the table at `view`; `None` where it has none.
     fn row(&self, view: usize, state: &AnyState) -> Option<Row>;
-    /// The state that [`STATE_COLUMN`] holds.
-    fn restore(&self, json: &str) -> Result<AnyState, serde_json::Error>;
+    /// The state of a row of the first table.
+    fn restore(&self, row: &Row) -> Result<AnyState, String>;
     /// A copy of a state; `None` where it is of another fold.
     fn copy(&self, state: &AnyState) -> Option<AnyState>;
 }
@@ -269,8 +218,9 @@ impl<F: Fold> Projection for F {
         (self.views().get(view)?.row)(state)
     }
 
-    fn restore(&self, json: &str) -> Result<AnyState, serde_json::Error> {
-        Ok(Box::new(serde_json::from_str::<F::State>(json)?))
+    fn restore(&self, row: &Row) -> Result<AnyState, String> {
+        let table = self.views().first().ok_or("the fold has no table")?.table;
+        Ok(Box::new(restore::<F::State>(table, row)?))
     }
 
     fn copy(&self, state: &AnyState) -> Option<AnyState> {

@@ -106,9 +106,9 @@ impl ReusableLease {
 pub(crate) fn row(lease: &LeaseState) -> Option<Row> {
     let kept = ReusableLease::of(lease)?;
     Some(vec![
-        Value::spelled(Some(kept.lease_id)),
-        Value::spelled(Some(kept.company_id)),
-        Value::spelled(Some(kept.environment_id)),
+        Value::id(Some(kept.lease_id.0)),
+        Value::id(Some(kept.company_id.0)),
+        Value::id(Some(kept.environment_id.0)),
         Value::from(kept.provider.as_str()),
         Value::from(kept.driver.as_str()),
         Value::from(kept.policy.as_str()),

@@ -58,7 +58,8 @@ async fn list_events(
     let seen = last_event_id(&headers)?;
     let after = seen.unwrap_or(Position(query.after.unwrap_or(0)));
     if accepts(&headers, EVENT_STREAM) {
-        let messages = until_stopped(&face, face.ledger.subscribe(after).await?).map(message);
+        let messages =
+            until_stopped(&face, face.ledger.subscribe(after).await?).map(|event| Ok::<_, Infallible>(message(event)));
         return Ok(Sse::new(messages).keep_alive(KeepAlive::new().interval(HEARTBEAT)).into_response());
     }
     if query.follow.unwrap_or(false) {
@@ -84,11 +85,11 @@ fn line(event: Result<record::RecordedEvent, ReadError>) -> axum::body::Bytes {
     }
 }
 
-fn message(event: Result<record::RecordedEvent, ReadError>) -> Result<Event, Infallible> {
-    Ok(match event.map_err(Refused::from).and_then(on_wire) {
+fn message(event: Result<record::RecordedEvent, ReadError>) -> Event {
+    match event.map_err(Refused::from).and_then(on_wire) {
         Ok(event) => Event::default().id(event.position.to_string()).event(&event.event_type).data(json(&event)),
         Err(refused) => Event::default().event(BROKEN).data(json(&refused.0)),
-    })
+    }
 }
 
 fn json(value: &impl serde::Serialize) -> String {

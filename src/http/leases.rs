@@ -119,6 +119,7 @@ async fn list_leases(State(face): State<Face>, Query(query): Query<LeaseQuery>) 
         needs_attention: query.needs_attention.unwrap_or(false),
         before: cursor(query.cursor.as_deref())?,
         limit,
+        ..LeaseFilter::default()
     };
     let read_model = face.ledger.read_model();
     if let Some(position) = query.at_least {

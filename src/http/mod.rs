@@ -89,13 +89,13 @@ pub async fn serve(listener: TcpListener, ledger: Ledger, shutdown: Cancellation
             tracing::debug!(%error, "a connection keeps its delay");
         }
     });
-    let server = axum::serve(listener, router).with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    let serving = axum::serve(listener, router).with_graceful_shutdown(shutdown.clone().cancelled_owned());
     let drained = async {
         shutdown.cancelled().await;
         tokio::time::sleep(DRAIN_MAX).await;
     };
     tokio::select! {
-        served = server.into_future() => Ok(served?),
+        ended = serving.into_future() => Ok(ended?),
         () = drained => {
             tracing::warn!(seconds = DRAIN_MAX.as_secs(), "connections were cut that did not end in time");
             Ok(())

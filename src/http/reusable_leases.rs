@@ -6,7 +6,7 @@ use lease_projections::read_model::{ROWS_MAX, ReusableFilter};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::extract::{Query, cursor, next_cursor, page_limit};
+use super::extract::{Query, page_limit};
 use super::openapi::ReadRefusals;
 use super::problem::Answer;
 use super::wire::reusable::{ReusableLease, ReusableLeaseList, ReusableLeaseQuery};
@@ -22,20 +22,18 @@ pub(super) fn routes() -> OpenApiRouter<Face> {
 #[utoipa::path(
     get, path = "/v1/reusable-leases", operation_id = "listReusableLeases", tag = "leases",
     params(ReusableLeaseQuery),
-    responses((status = 200, description = "A page of what may be taken over.", body = ReusableLeaseList), ReadRefusals)
+    responses((status = 200, description = "What may be taken over.", body = ReusableLeaseList), ReadRefusals)
 )]
 async fn list_reusable_leases(
     State(face): State<Face>,
     Query(query): Query<ReusableLeaseQuery>,
 ) -> Answer<Json<ReusableLeaseList>> {
-    let limit = page_limit(query.limit, PAGE_ROWS, ROWS_MAX)?;
     let filter = ReusableFilter {
         company_id: query.company_id,
         environment_id: query.environment_id,
-        before: cursor(query.cursor.as_deref())?,
-        limit,
+        provider: query.provider,
+        limit: page_limit(query.limit, PAGE_ROWS, ROWS_MAX)?,
     };
     let rows = face.ledger.read_model().list_reusable(&filter).await?;
-    let next_cursor = next_cursor(rows.len(), limit, rows.last().map(|row| row.position));
-    Ok(Json(ReusableLeaseList { reusable_leases: rows.into_iter().map(ReusableLease::from).collect(), next_cursor }))
+    Ok(Json(ReusableLeaseList { reusable_leases: rows.into_iter().map(ReusableLease::from).collect() }))
 }

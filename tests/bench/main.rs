@@ -1,4 +1,3 @@
-//! The benchmarks: `cargo xtask bench [store|history|cycles]`. They print figures, and ratios of figures measured in
 //! the same run, since machines are noisy. `LEASES` sets how many past leases `history` makes (default 1,000,000).
 
 mod cycles;
@@ -9,9 +8,9 @@ mod store;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    let known = ["store", "cycles", "history"];
     // Cargo hands `--bench` to a benchmark without a harness.
     let names: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
-    let known = ["store", "cycles", "history"];
     if let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) {
         eprintln!("There is no benchmark \"{unknown}\"; there are {}.", known.join(", "));
         return ExitCode::from(2);

@@ -4,14 +4,15 @@
 //! **Invariant:** rows are taken out of the hot ones while they are worked on, so that a failure leaves none behind
 //! that the database does not hold.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use lease_events::record::RecordedEvent;
 use sqlx::{Row as _, SqliteConnection};
 
+use super::decode;
 use super::hot::{HotRow, HotRows, Shown};
-use super::statements::{self, Statements, is_indexed};
+use super::statements::{self, ColumnSet, Sql, Statements, is_indexed};
 use crate::projection::{AnyState, Projection, Row, Table, Value};
 
 /// One table of a fold, with its statements.
@@ -34,7 +35,9 @@ impl SqlFold {
         let view = |table: &'static Table| SqlView {
             table,
             statements: Statements::new(table, suffix),
-            indexed: (0..table.columns.len()).filter(|at| is_indexed(table, *at)).collect(),
+            indexed: (0..table.columns.len())
+                .filter(|at| !table.columns[*at].fixed && is_indexed(table, *at))
+                .collect(),
         };
         Self { projection: projection.clone(), views: projection.tables().into_iter().map(view).collect() }
     }
@@ -64,10 +67,10 @@ impl From<sqlx::Error> for BatchError {
         match error {
             sqlx::Error::Database(error) if is_of_the_disk(&*error) => Self::Connection(sqlx::Error::Database(error)),
             sqlx::Error::Database(error) => Self::Projection(error.to_string()),
-            sqlx::Error::RowNotFound
-            | sqlx::Error::ColumnDecode { .. }
-            | sqlx::Error::ColumnNotFound(_)
-            | sqlx::Error::Decode(_) => Self::Projection(error.to_string()),
+            sqlx::Error::RowNotFound => Self::Projection("a row that was written is not there any more".to_owned()),
+            sqlx::Error::ColumnDecode { .. } | sqlx::Error::ColumnNotFound(_) | sqlx::Error::Decode(_) => {
+                Self::Projection(error.to_string())
+            }
             error => Self::Connection(error),
         }
     }
@@ -172,17 +175,14 @@ impl Batch {
         cold: &[usize],
     ) -> Result<(), BatchError> {
         for (size, range) in statements::cut(cold.len()) {
-            let Some(sql) = fold.main().statements.select_states(size) else {
-                return Err(BatchError::Projection(format!("{} keeps no state", fold.main().table.name)));
-            };
-            let mut query = sqlx::query(sql);
+            let mut query = sqlx::query(fold.main().statements.select(size));
             for slot in &cold[range] {
                 query = query.bind(self.keys[*slot].clone());
             }
             for row in query.fetch_all(&mut *connection).await? {
-                let (key, json): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);
+                let key: &str = row.try_get(0)?;
                 let Some(slot) = slots.get(key) else { continue };
-                let state = fold.projection.restore(json).map_err(|error| {
+                let state = fold.projection.restore(&decode::row(&row)?).map_err(|error| {
                     BatchError::Projection(format!("the state of row {key} cannot be read: {error}"))
                 })?;
                 for (view, shown) in self.rows[*slot].shown.iter_mut().enumerate() {
@@ -202,7 +202,9 @@ impl Batch {
         connection: &mut SqliteConnection,
     ) -> Result<(), BatchError> {
         let table = &fold.views[view];
-        let (mut wide, mut narrow, mut gone) = (Vec::new(), Vec::new(), Vec::new());
+        let mut new = Vec::new();
+        let mut changed: BTreeMap<ColumnSet, Vec<Row>> = BTreeMap::new();
+        let mut gone = Vec::new();
         for (key, hot) in self.keys.iter().zip(&mut self.rows) {
             let row = hot.state.as_ref().and_then(|state: &AnyState| fold.projection.row(view, state));
             let shown = table.shown(row.as_ref());
@@ -212,14 +214,21 @@ impl Batch {
             match (row, &hot.shown[view]) {
                 (None, Shown::Absent) => {}
                 (None, _) => gone.push(key.clone()),
-                (Some(row), before) if *before == shown => narrow.push(row),
-                (Some(row), _) => wide.push(row),
+                (Some(row), Shown::Present(before)) => {
+                    changed.entry(table.changed(before, &row)).or_default().push(row);
+                }
+                (Some(row), Shown::Absent | Shown::Unknown) => new.push(row),
             }
             hot.shown[view] = shown;
         }
-        put(&table.statements, wide, true, connection).await?;
-        put(&table.statements, narrow, false, connection).await?;
-        Ok(delete(&table.statements, &gone, connection).await?)
+        let statements = &table.statements;
+        put(new, |size| statements.put(size), connection).await?;
+        for (columns, rows) in changed {
+            let update = statements.update(table.table, columns);
+            let rows = rows.into_iter().map(|row| update.columns.iter().map(|at| row[*at].clone()).collect()).collect();
+            put(rows, |size| update.sql(size), connection).await?;
+        }
+        Ok(delete(statements, &gone, connection).await?)
     }
 
     /// Puts the written rows back among the hot ones.
@@ -234,22 +243,24 @@ impl SqlView {
     fn shown(&self, row: Option<&Row>) -> Shown {
         row.map_or(Shown::Absent, |row| Shown::Present(self.indexed.iter().map(|at| row[*at].clone()).collect()))
     }
+
+    /// Which of the indexed columns are not what they were.
+    fn changed(&self, before: &[Value], row: &Row) -> ColumnSet {
+        let changed = self.indexed.iter().zip(before).filter(|(at, before)| row[**at] != **before);
+        changed.fold(ColumnSet::default(), |set, (at, _)| set.with(*at))
+    }
 }
 
 fn bytes(row: &Row) -> usize {
     row.iter().map(|value| if let Value::Text(text) = value { text.len() } else { 0 }).sum()
 }
 
-async fn put(
-    statements: &Statements,
-    rows: Vec<Row>,
-    indexed: bool,
-    connection: &mut SqliteConnection,
-) -> Result<(), sqlx::Error> {
+/// Runs a statement for each cut of `rows`, with their values bound.
+async fn put(rows: Vec<Row>, sql: impl Fn(usize) -> Sql, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     let cuts: Vec<_> = statements::cut(rows.len()).collect();
     let mut rows = rows.into_iter();
     for (size, range) in cuts {
-        let mut query = sqlx::query(statements.put(size, indexed));
+        let mut query = sqlx::query(sql(size));
         for value in rows.by_ref().take(range.len()).flatten() {
             query = match value {
                 Value::Null => query.bind(None::<i64>),

@@ -2,16 +2,32 @@
 
 use chrono::{DateTime, Utc};
 use serde::de::DeserializeOwned;
-use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
+use sqlx::{Row as _, TypeInfo as _, ValueRef as _};
 
-use crate::projection::{QueryError, STATE_COLUMN, Table};
+use crate::projection::{QueryError, Row, STATE_COLUMN, Table, Value, restore};
 use crate::reusable_leases::{self, ReusableLease};
 
-/// The state of a row that was read as key and state.
-pub(super) fn state<S: DeserializeOwned>(table: &'static Table, row: &SqliteRow) -> Result<S, QueryError> {
-    let reader = Reader { table, row };
-    reader.json(STATE_COLUMN)
+/// The values of a whole row, in the order of its columns.
+pub(super) fn row(row: &SqliteRow) -> Result<Row, sqlx::Error> {
+    let value = |at: usize| {
+        let raw = row.try_get_raw(at)?;
+        if raw.is_null() {
+            return Ok(Value::Null);
+        }
+        match raw.type_info().name() {
+            "INTEGER" => row.try_get::<i64, _>(at).map(Value::Integer),
+            _ => row.try_get::<&str, _>(at).map(Value::from),
+        }
+    };
+    (0..row.len()).map(value).collect()
+}
+
+/// The state of a whole row of a fold's first table.
+pub(super) fn state<S: DeserializeOwned>(table: &'static Table, from: &SqliteRow) -> Result<S, QueryError> {
+    let reader = Reader { table, row: from };
+    let values = row(from).map_err(|error| reader.corrupt(STATE_COLUMN, &error))?;
+    restore(table, &values).map_err(|error| reader.corrupt(STATE_COLUMN, &error))
 }
 
 /// A whole row of `reusable_leases`.

@@ -1,13 +1,13 @@
 //! The SQL side: projections as tables in the store's own database.
 //!
 //! # Map, in reading order
-//! - [`statements`]: SQL text from a table's declaration.
-//! - [`marks`]: how far each table has come.
-//! - [`hot`], [`batch`], [`apply`]: a batch of events through the folds.
-//! - [`sqlite`]: the append hook.
-//! - [`tables`], [`follow`]: creating tables and catching up.
-//! - [`scratch`], [`rebuild`], [`verify`]: a fresh fold beside the live tables.
-//! - [`queries`], [`decode`]: the read side.
+//! - `statements`: SQL text from a table's declaration.
+//! - `marks`: how far each table has come.
+//! - `hot`, `batch`, `apply`: a batch of events through the folds.
+//! - `sqlite`: the append hook.
+//! - `tables`, `follow`: creating tables and catching up.
+//! - `scratch`, `rebuild`, `verify`: a fresh fold beside the live tables.
+//! - `queries`, `decode`: the read side.
 
 mod statements;
 

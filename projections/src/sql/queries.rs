@@ -25,12 +25,12 @@ use crate::read_model::{
 use crate::reusable_leases::ReusableLease;
 use crate::secrets;
 
-const LEASE: &str = "SELECT lease_id, state FROM current_leases WHERE lease_id = ?";
+const LEASE: &str = "SELECT * FROM current_leases WHERE lease_id = ?";
 const OPEN_OF_RUN: &str =
     "SELECT lease_id FROM current_leases WHERE run_id = ? AND is_open = 1 AND (?2 IS NULL OR company_id = ?2)
      ORDER BY created_position";
 const LATEST_GENERATION: &str = "SELECT max(generation) FROM current_leases WHERE run_id = ? AND reuse_fingerprint = ?";
-const ENVIRONMENT: &str = "SELECT environment_id, state FROM environments WHERE environment_id = ?";
+const ENVIRONMENT: &str = "SELECT * FROM environments WHERE environment_id = ?";
 const REUSABLE: &str =
     "SELECT * FROM reusable_leases WHERE reuse_fingerprint = ? ORDER BY released_at DESC, lease_id LIMIT ?";
 
@@ -182,7 +182,7 @@ impl SqliteReadModel {
 
 /// The list of leases that `filter` asks for.
 pub(super) fn leases(filter: &LeaseFilter) -> QueryBuilder<Sqlite> {
-    let mut query = Conditions::new("SELECT lease_id, state FROM current_leases");
+    let mut query = Conditions::new("SELECT * FROM current_leases");
     let open = filter.open_only || all_open(filter);
     // Without statistics SQLite takes every index of one equal column for equally narrow. Which one is, is known
     // here: a run's, what is due, what needs attention, what is unsettled, an environment's, a company's.
@@ -226,7 +226,7 @@ pub(super) fn list_reusable(filter: &ReusableFilter) -> QueryBuilder<Sqlite> {
 
 /// The list of environments that `filter` asks for.
 pub(super) fn list_environments(filter: &EnvironmentFilter) -> QueryBuilder<Sqlite> {
-    let mut query = Conditions::new("SELECT environment_id, state FROM environments");
+    let mut query = Conditions::new("SELECT * FROM environments");
     query.equal("company_id", filter.company_id);
     query.equal("name", filter.name.as_ref());
     query.equal("driver", filter.driver.as_ref());

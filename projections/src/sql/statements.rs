@@ -2,15 +2,17 @@
 //!
 //! Names come from constants of this crate, never from input; values are always bound.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use sqlx::AssertSqlSafe;
 
 use crate::projection::{ColumnKind, Table};
 
-/// How many rows one statement takes. A batch is cut into these, greedily, so that the few texts stay prepared
-/// (sqlx keeps 100 a connection); 128 rows of the widest table are 4,864 parameters, below SQLite's 32,766.
-pub(crate) const BATCH_SIZES: [usize; 5] = [128, 32, 8, 2, 1];
+/// How many rows one statement has room for. A batch takes the smallest that holds it, and leaves the rest unbound,
+/// which is NULL and matches nothing: one trip to the connection's thread costs more than a hundred such rows, and few
+/// texts stay prepared. 128 rows of the widest table are 4,864 parameters, below SQLite's 32,766.
+pub(crate) const BATCH_SIZES: [usize; 4] = [1, 8, 32, 128];
 
 /// A statement's text, shared.
 pub(crate) type Sql = AssertSqlSafe<Arc<str>>;
@@ -19,34 +21,40 @@ pub(crate) type Sql = AssertSqlSafe<Arc<str>>;
 pub(crate) struct Statements {
     /// The name that they speak of: the table's own, or that of a copy beside it.
     pub(crate) name: String,
-    /// Rows that are new, or of which an indexed column changed.
+    /// Whole rows that are new, or of which it is not known whether they are there.
     put: [Sql; BATCH_SIZES.len()],
-    /// Rows that are there and whose indexed columns stay: no index is touched.
-    put_unindexed: [Sql; BATCH_SIZES.len()],
+    /// What changes of rows that are there, by which of the indexed columns are among it; made when first needed.
+    updates: Mutex<HashMap<ColumnSet, Arc<Update>>>,
     delete: [Sql; BATCH_SIZES.len()],
-    /// Key and state.
-    select_states: Option<[Sql; BATCH_SIZES.len()]>,
+    /// Whole rows.
+    select: [Sql; BATCH_SIZES.len()],
 }
 
 impl Statements {
     /// The statements of `table` under its name followed by `suffix`.
     pub(crate) fn new(table: &Table, suffix: &str) -> Self {
         let name = format!("{}{suffix}", table.name);
-        let state = table.index_of(crate::projection::STATE_COLUMN).map(|at| table.columns[at].name);
+        let names: Vec<&str> = table.columns.iter().map(|column| column.name).collect();
         let keyed = |start: String| BATCH_SIZES.map(|rows| sql(format!("{start} IN ({})", repeated("?", rows))));
         Self {
-            put: BATCH_SIZES.map(|rows| sql(put(table, &name, rows, true))),
-            put_unindexed: BATCH_SIZES.map(|rows| sql(put(table, &name, rows, false))),
+            put: BATCH_SIZES.map(|rows| sql(put(table, &name, rows))),
+            updates: Mutex::default(),
             delete: keyed(format!("DELETE FROM {name} WHERE {}", table.key())),
-            select_states: state.map(|state| keyed(format!("SELECT {0}, {state} FROM {name} WHERE {0}", table.key()))),
+            select: keyed(format!("SELECT {} FROM {name} WHERE {}", names.join(", "), table.key())),
             name,
         }
     }
 
-    /// The write of as many rows as `BATCH_SIZES[size]`.
-    pub(crate) fn put(&self, size: usize, indexed: bool) -> Sql {
-        let texts = if indexed { &self.put } else { &self.put_unindexed };
-        AssertSqlSafe(texts[size].0.clone())
+    /// The write of as many whole rows as `BATCH_SIZES[size]`.
+    pub(crate) fn put(&self, size: usize) -> Sql {
+        AssertSqlSafe(self.put[size].0.clone())
+    }
+
+    /// The change of rows that are there and of whose indexed columns just `changed` changed: SQLite maintains an index
+    /// whenever a column of it is set, even to what it was.
+    pub(crate) fn update(&self, table: &Table, changed: ColumnSet) -> Arc<Update> {
+        let mut updates = self.updates.lock().unwrap_or_else(PoisonError::into_inner);
+        updates.entry(changed).or_insert_with(|| Arc::new(Update::new(table, &self.name, changed))).clone()
     }
 
     /// The delete of as many keys as `BATCH_SIZES[size]`.
@@ -54,20 +62,18 @@ impl Statements {
         AssertSqlSafe(self.delete[size].0.clone())
     }
 
-    /// Key and state of as many keys as `BATCH_SIZES[size]`; `None` where the table keeps no state.
-    pub(crate) fn select_states(&self, size: usize) -> Option<Sql> {
-        self.select_states.as_ref().map(|texts| AssertSqlSafe(texts[size].0.clone()))
+    /// The rows of as many keys as `BATCH_SIZES[size]`.
+    pub(crate) fn select(&self, size: usize) -> Sql {
+        AssertSqlSafe(self.select[size].0.clone())
     }
 }
 
 /// How `count` rows are cut: the index in [`BATCH_SIZES`] and the rows of each statement, in order.
 pub(crate) fn cut(count: usize) -> impl Iterator<Item = (usize, std::ops::Range<usize>)> {
-    let mut from = 0;
-    std::iter::from_fn(move || {
-        let size = BATCH_SIZES.iter().position(|size| *size <= count - from)?;
-        let range = from..from + BATCH_SIZES[size];
-        from = range.end;
-        Some((size, range))
+    let largest = BATCH_SIZES.len() - 1;
+    (0..count).step_by(BATCH_SIZES[largest]).map(move |from| {
+        let range = from..count.min(from + BATCH_SIZES[largest]);
+        (BATCH_SIZES.iter().position(|size| *size >= range.len()).unwrap_or(largest), range)
     })
 }
 
@@ -132,23 +138,67 @@ fn mentions(condition: &str, name: &str) -> bool {
     condition.split(|character: char| !character.is_ascii_alphanumeric() && character != '_').any(|word| word == name)
 }
 
-fn put(table: &Table, name: &str, rows: usize, indexed: bool) -> String {
+fn put(table: &Table, name: &str, rows: usize) -> String {
     let names: Vec<&str> = table.columns.iter().map(|column| column.name).collect();
     let row = format!("({})", repeated("?", names.len()));
-    let set: Vec<String> = table
-        .columns
-        .iter()
-        .enumerate()
-        .filter(|(at, column)| !column.fixed && (indexed || !is_indexed(table, *at)))
-        .map(|(_, column)| format!("{0} = excluded.{0}", column.name))
-        .collect();
-    let change = if set.is_empty() { "NOTHING".to_owned() } else { format!("UPDATE SET {}", set.join(", ")) };
+    let set: Vec<String> = names.iter().map(|name| format!("{name} = excluded.{name}")).collect();
     format!(
-        "INSERT INTO {name} ({}) VALUES {} ON CONFLICT ({}) DO {change}",
+        "INSERT INTO {name} ({}) SELECT * FROM (VALUES {}) WHERE column1 IS NOT NULL ON CONFLICT ({}) DO UPDATE SET {}",
         names.join(", "),
         repeated(&row, rows),
-        table.key()
+        table.key(),
+        set.join(", ")
     )
+}
+
+/// Some columns of a table, by where they stand; tables have fewer than 64.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub(crate) struct ColumnSet(u64);
+
+impl ColumnSet {
+    /// The set with the column at `at` in it.
+    pub(crate) fn with(self, at: usize) -> Self {
+        Self(self.0 | 1 << at)
+    }
+
+    fn has(self, at: usize) -> bool {
+        self.0 & (1 << at) != 0
+    }
+}
+
+/// The statements that change rows which are there, and which of a row's values they take, in order.
+pub(crate) struct Update {
+    /// Where the values stand in a row; the key is the first.
+    pub(crate) columns: Vec<usize>,
+    texts: [Sql; BATCH_SIZES.len()],
+}
+
+impl Update {
+    fn new(table: &Table, name: &str, changed: ColumnSet) -> Self {
+        let is_set = |at: &usize| !table.columns[*at].fixed && (!is_indexed(table, *at) || changed.has(*at));
+        let columns: Vec<usize> = std::iter::once(0).chain((1..table.columns.len()).filter(is_set)).collect();
+        let texts = BATCH_SIZES.map(|rows| sql(Self::text(table, name, &columns, rows)));
+        Self { columns, texts }
+    }
+
+    fn text(table: &Table, name: &str, columns: &[usize], rows: usize) -> String {
+        let set: Vec<String> = (2..)
+            .zip(&columns[1..])
+            .map(|(number, at)| format!("{} = new.column{number}", table.columns[*at].name))
+            .collect();
+        let row = format!("({})", repeated("?", columns.len()));
+        format!(
+            "UPDATE {name} SET {} FROM (VALUES {}) AS new WHERE {name}.{} = new.column1",
+            set.join(", "),
+            repeated(&row, rows),
+            table.key()
+        )
+    }
+
+    /// The change of as many rows as `BATCH_SIZES[size]`.
+    pub(crate) fn sql(&self, size: usize) -> Sql {
+        AssertSqlSafe(self.texts[size].0.clone())
+    }
 }
 
 fn repeated(text: &str, times: usize) -> String {
@@ -166,17 +216,27 @@ mod tests {
             let ranges: Vec<_> = cut(count).map(|(_, range)| range).collect();
             let covered: Vec<usize> = ranges.iter().cloned().flatten().collect();
             assert_eq!(covered, (0..count).collect::<Vec<_>>());
-            assert!(ranges.len() <= 12, "{count} rows take {} statements", ranges.len());
+            assert_eq!(ranges.len(), count.div_ceil(128));
+            assert!(cut(count).all(|(size, range)| BATCH_SIZES[size] >= range.len()));
         }
     }
 
     #[test]
-    fn an_update_leaves_fixed_columns_alone_and_a_narrow_one_the_indexed_ones_too() {
-        let wide = put(&current_leases::TABLE, "t", 1, true);
-        let narrow = put(&current_leases::TABLE, "t", 1, false);
-        assert!(wide.contains("next_action_at = excluded") && !narrow.contains("next_action_at = excluded"));
-        assert!(wide.contains("is_open = excluded") && !narrow.contains("is_open = excluded"));
-        assert!(narrow.contains("position = excluded.position") && !narrow.contains("created_position = excluded"));
-        assert!(!wide.contains("run_id = excluded"));
+    fn an_update_leaves_alone_what_is_fixed_and_what_is_indexed_and_did_not_change() {
+        let table = &current_leases::TABLE;
+        let at = |name: &str| table.index_of(name).expect("it is a column");
+        let names = |changed: ColumnSet| -> Vec<&str> {
+            Update::new(table, "t", changed).columns.iter().map(|at| table.columns[*at].name).collect()
+        };
+        let narrow = names(ColumnSet::default());
+        assert_eq!(narrow[0], "lease_id");
+        assert!(narrow.contains(&"position") && narrow.contains(&"state"));
+        for left_alone in
+            ["next_action_at", "is_open", "cleanup_status", "needs_attention", "run_id", "created_position"]
+        {
+            assert!(!narrow.contains(&left_alone), "{left_alone}");
+        }
+        let due = names(ColumnSet::default().with(at("next_action_at")));
+        assert!(due.contains(&"next_action_at") && !due.contains(&"is_open"));
     }
 }

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use lease_events::lease::state::LeaseState;
 use lease_events::lease::vocabulary::{CleanupStatus, LeaseStatus};
 use lease_events::record::{Position, StreamId};
 use lease_events::seam::Clock as _;
 use lease_events::secret::SecretStatus;
-use lease_events::store::EventStore;
+use lease_events::store::{Direction, EventStore};
+use lease_projections::current_leases;
 use lease_projections::memory::{MemoryProjections, MemoryReadModel};
 use lease_projections::read_model::{EnvironmentFilter, LeaseFilter, ReadModel, ReusableFilter, SecretFilter};
 use lease_stores::memory::MemoryStore;
@@ -46,8 +48,34 @@ async fn check(steps: &[crate::history::Step]) {
         assert_eq!(world.rows(table).await, live, "{table}: rebuilt and live");
     }
     same_answers(&*world.model, &*memory.model).await;
+    for number in 0..6 {
+        as_folded(&world, number).await;
+    }
     let head = world.store.head().await.expect("the log can be read");
     assert_eq!(world.positions().await, [head.0; 4]);
+}
+
+/// A lease as its row gives it back is the fold of its stream; and columns and rest name every field of it, so that
+/// none can be absent unseen.
+async fn as_folded(world: &World, number: u8) {
+    let stream = StreamId::lease(lease(number));
+    let events = world.store.read_stream(&stream, 0, Direction::Forwards, 4_096).await.expect("it reads");
+    let folded = LeaseState::fold(&events).expect("only legal events were appended");
+    assert_eq!(world.model.lease(lease(number)).await, Ok(folded.clone()));
+    let Some(folded) = folded else { return };
+    let rest: String = sqlx::query_scalar("SELECT state FROM current_leases WHERE lease_id = ?")
+        .bind(lease(number).to_string())
+        .fetch_one(world.store.reader())
+        .await
+        .expect("its row is there");
+    let mut fields = names(&serde_json::from_str(&rest).expect("it is JSON"));
+    fields.extend(current_leases::TABLE.columns.iter().filter_map(|column| column.holds).map(str::to_owned));
+    fields.sort_unstable();
+    assert_eq!(fields, names(&serde_json::to_value(&folded).expect("it is JSON")));
+}
+
+fn names(json: &serde_json::Value) -> Vec<String> {
+    json.as_object().expect("a state is an object").keys().cloned().collect()
 }
 
 struct Memory {

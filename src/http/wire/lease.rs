@@ -345,7 +345,7 @@ pub struct LeaseQuery {
     /// The statuses, separated by commas.
     #[param(example = "active,releasing")]
     pub status: Option<String>,
-    /// Only those that are open: requested, effect_unknown, active or releasing.
+    /// Only those that are open: requested, `effect_unknown`, active or releasing.
     #[param(value_type = Option<bool>)]
     #[serde(default, deserialize_with = "read::bool_in_query")]
     pub open: Option<bool>,

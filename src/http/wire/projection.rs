@@ -69,8 +69,8 @@ pub struct RebuildProgress {
 pub struct RebuildReport {
     /// The tables that were rebuilt and swapped in.
     pub tables: Vec<String>,
-    /// How many events were folded.
-    pub events: u64,
+    /// How many rows the first of them has.
+    pub rows: u64,
     /// The position that the new tables have seen.
     pub position: u64,
 }
@@ -83,24 +83,34 @@ pub struct VerifyReport {
     pub table: String,
     /// How many rows were compared.
     pub rows: u64,
-    /// The position at which they were compared.
+    /// The position at which the last of them were compared.
     pub position: u64,
-    /// How many rows differ.
-    pub differing: u64,
-    /// The first differences.
+    /// Where they differ from a fresh fold of the log; the first ten.
     pub differences: Vec<Difference>,
 }
 
-/// One difference between a live row and the rebuilt one.
+/// One difference between a live row and what the log says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Difference {
     /// The row's key.
     pub key: String,
-    /// The column; `null` where the whole row is only on one side.
-    pub column: Option<String>,
-    /// What differs, in words.
-    pub detail: String,
+    /// What is wrong with it.
+    pub kind: DifferenceKind,
+    /// The columns that differ; none where the whole row is only on one side.
+    pub columns: Vec<String>,
+}
+
+/// What is wrong with a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum DifferenceKind {
+    /// The log gives a row, and the table has none.
+    Missing,
+    /// The table has a row, and the log gives none.
+    Surplus,
+    /// Both have one, and it differs.
+    Differs,
 }
 
 impl From<projection::ProjectionStatus> for ProjectionStatus {
@@ -112,29 +122,32 @@ impl From<projection::ProjectionStatus> for ProjectionStatus {
 
 impl From<read_model::RebuildProgress> for RebuildProgress {
     fn from(progress: read_model::RebuildProgress) -> Self {
-        Self { position: progress.position, head: progress.head }
+        Self { position: progress.position.0, head: progress.head.0 }
     }
 }
 
 impl From<read_model::RebuildReport> for RebuildReport {
     fn from(report: read_model::RebuildReport) -> Self {
-        let read_model::RebuildReport { tables, events, position } = report;
-        Self { tables, events, position }
+        let read_model::RebuildReport { tables, rows, position } = report;
+        Self { tables, rows, position: position.0 }
     }
 }
 
 impl From<read_model::VerifyReport> for VerifyReport {
     fn from(report: read_model::VerifyReport) -> Self {
-        let differences = report.differences.into_iter().map(|difference| {
-            let read_model::Difference { key, column, detail } = difference;
-            Difference { key, column, detail }
-        });
-        Self {
-            table: report.table,
-            rows: report.rows,
-            position: report.position,
-            differing: report.differing,
-            differences: differences.collect(),
-        }
+        let read_model::VerifyReport { table, position, rows, differences } = report;
+        let differences = differences.into_iter().map(Difference::from).collect();
+        Self { table, rows, position: position.0, differences }
+    }
+}
+
+impl From<read_model::Difference> for Difference {
+    fn from(difference: read_model::Difference) -> Self {
+        let (kind, columns) = match difference.kind {
+            read_model::DifferenceKind::Missing => (DifferenceKind::Missing, Vec::new()),
+            read_model::DifferenceKind::Surplus => (DifferenceKind::Surplus, Vec::new()),
+            read_model::DifferenceKind::Columns(columns) => (DifferenceKind::Differs, columns),
+        };
+        Self { key: difference.key, kind, columns: columns.into_iter().map(str::to_owned).collect() }
     }
 }

@@ -2,7 +2,7 @@
 
 use lease_events::id::{CompanyId, EnvironmentId, LeaseId};
 use lease_events::lease::vocabulary::Policy;
-use lease_projections::read_model;
+use lease_projections::reusable_leases;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
@@ -36,7 +36,7 @@ pub struct ReusableLease {
     /// The kind of agent adapter.
     pub adapter_type: Option<String>,
     /// What an acquire must have in common with it.
-    pub reuse_fingerprint: String,
+    pub reuse_fingerprint: Option<String>,
     /// The provider's name of it.
     pub provider_lease_id: String,
     /// The token that it was last held under.
@@ -54,8 +54,6 @@ pub struct ReusableLease {
 pub struct ReusableLeaseList {
     /// The provider leases.
     pub reusable_leases: Vec<ReusableLease>,
-    /// What to give as `cursor` for the next page; `null` on the last one.
-    pub next_cursor: Option<String>,
 }
 
 /// Which reusable leases are asked for.
@@ -71,16 +69,16 @@ pub struct ReusableLeaseQuery {
     #[param(value_type = Option<Uuid>)]
     #[serde(default, deserialize_with = "read::parsed_option")]
     pub environment_id: Option<EnvironmentId>,
+    /// The provider.
+    pub provider: Option<String>,
     /// Most rows wanted: 1 to 1000; 100 where absent.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 1000)]
     #[serde(default, deserialize_with = "read::number_in_query")]
     pub limit: Option<usize>,
-    /// `nextCursor` of the page before.
-    pub cursor: Option<String>,
 }
 
-impl From<read_model::ReusableLease> for ReusableLease {
-    fn from(row: read_model::ReusableLease) -> Self {
+impl From<reusable_leases::ReusableLease> for ReusableLease {
+    fn from(row: reusable_leases::ReusableLease) -> Self {
         Self {
             lease_id: row.lease_id,
             company_id: row.company_id,

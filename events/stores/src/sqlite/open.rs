@@ -161,6 +161,8 @@ fn writer_options(path: &Path) -> SqliteConnectOptions {
         .create_if_missing(true)
         .synchronous(SqliteSynchronous::Full)
         .pragma("cache_size", WRITER_CACHE)
+        // Pages that a savepoint may have to restore stay in memory; in a file they would cost more than the log itself.
+        .pragma("temp_store", "MEMORY")
         .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
         .pragma("journal_size_limit", WAL_BYTES_KEPT)
 }
