@@ -21,14 +21,16 @@
 //! - [`commands`]: what is done, one file a command.
 //! - [`queries`]: what is asked.
 //! - [`drivers`]: who makes environments, behind one port.
-//! - [`http`]: the API, its document and its wire types.
+//! - [`http`], [`cli`]: the two faces; the command line speaks the HTTP API, always.
 //! - [`wiring`]: the only place that names concrete stores, drivers and projections.
 //!
 //! The events and their fold are in `lease-events`, the stores in `lease-stores`, the tables in `lease-projections`.
 
+pub mod cli;
 pub mod commands;
 pub mod drivers;
 pub mod http;
 pub mod ledger;
 pub mod queries;
+pub mod telemetry;
 pub mod wiring;

@@ -8,6 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{Moment, read, vocabulary as schema};
 use crate::drivers;
+pub use crate::drivers::Severity;
 
 /// A named, configured place where agent work runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -95,7 +96,7 @@ pub struct Probe {
 pub struct Diagnostic {
     /// How bad it is.
     #[schema(value_type = schema::Severity)]
-    pub severity: drivers::Severity,
+    pub severity: Severity,
     /// A sentence.
     pub message: String,
     /// A stable word for programs.

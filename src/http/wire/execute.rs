@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::lease::Lease;
 use super::problem::Problem;
 use super::{read, vocabulary as schema};
-use crate::drivers::OutputStream;
+pub use crate::drivers::OutputStream;
 
 /// A command to run in the workspace of a lease.
 #[derive(Clone, Default, Serialize, Deserialize, ToSchema)]

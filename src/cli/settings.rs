@@ -1,0 +1,74 @@
+//! The flags that every command has, and the folder that the ledger keeps its data in.
+
+use std::path::PathBuf;
+
+use chrono::{DateTime, Utc};
+use lease_events::id::CompanyId;
+use lease_events::seam::{Clock, SystemClock};
+
+use super::exit::CliError;
+use crate::telemetry::LogFormat;
+use crate::wiring::{Settings, StoreUrl};
+
+/// The company of a ledger that has only one: it need not be named.
+pub const DEFAULT_COMPANY: &str = "00000000-0000-7000-8000-000000000001";
+
+/// The ledger's file in the data folder.
+const STORE_FILE: &str = "ledger.db";
+
+/// The flags that every command has.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Where the events are: sqlite:PATH, or memory: for a trial of `serve` [default: ledger.db in the data folder]
+    #[arg(long, global = true, value_name = "URL", env = "LEASE_LEDGER_STORE", hide_env_values = true)]
+    pub store: Option<StoreUrl>,
+    /// The data folder [default: $XDG_STATE_HOME/lease-ledger, else ~/.local/state/lease-ledger]
+    #[arg(long, global = true, value_name = "DIR", env = "LEASE_LEDGER_DATA_DIR", hide_env_values = true)]
+    pub data_dir: Option<PathBuf>,
+    /// The company (tenant) to act in
+    #[arg(
+        long,
+        global = true,
+        value_name = "ID",
+        env = "LEASE_LEDGER_COMPANY",
+        hide_env_values = true,
+        default_value = DEFAULT_COMPANY
+    )]
+    pub company: CompanyId,
+    /// Answer in JSON: one value, or one a line for lists; errors as RFC 9457 problems
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// How log lines are written: text or json
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+    /// Log more: -v info, -vv debug, -vvv trace
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+impl Global {
+    /// What the ledger is opened with.
+    pub fn settings(&self) -> Result<Settings, CliError> {
+        let data_dir = match &self.data_dir {
+            Some(folder) => folder.clone(),
+            None => default_data_dir()?,
+        };
+        let store = self.store.clone().unwrap_or_else(|| StoreUrl::Sqlite(data_dir.join(STORE_FILE)));
+        Ok(Settings { store, data_dir })
+    }
+}
+
+fn default_data_dir() -> Result<PathBuf, CliError> {
+    // The XDG specification: a relative path is invalid, and ignored.
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    absolute("XDG_STATE_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
+        .map(|state| state.join("lease-ledger"))
+        .ok_or_else(|| CliError::Usage("There is no HOME to keep data in; give --data-dir.".to_owned()))
+}
+
+/// What time it is for people.
+pub(super) fn now() -> DateTime<Utc> {
+    SystemClock.now()
+}
