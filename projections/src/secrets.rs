@@ -70,8 +70,8 @@ impl Fold for Secrets {
 fn row(secret: &SecretState) -> Row {
     let latest = secret.version(None);
     vec![
-        Value::spelled(Some(secret.secret_id)),
-        Value::spelled(Some(secret.company_id)),
+        Value::id(Some(secret.secret_id.0)),
+        Value::id(Some(secret.company_id.0)),
         Value::from(secret.name.as_str()),
         Value::from(secret.status.as_str()),
         Value::from(u64::from(secret.generation)),

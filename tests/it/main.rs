@@ -2,7 +2,7 @@
 
 mod support;
 
+mod architecture;
 mod cli;
 mod commands;
-mod architecture;
 mod tidy;

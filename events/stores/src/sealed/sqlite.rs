@@ -151,7 +151,9 @@ fn sealed(row: &SqliteRow) -> Result<Sealed, SealedError> {
     let bytes = |column: &str| row.try_get::<Vec<u8>, _>(column).map_err(|error| corrupt(error.to_string()));
     Ok(Sealed {
         sealed_id: sealed_id.parse().map_err(|error: uuid::Error| corrupt(error.to_string()))?,
-        secret_id: text("secret_id")?.parse().map_err(|error: lease_events::id::InvalidId| corrupt(error.to_string()))?,
+        secret_id: text("secret_id")?
+            .parse()
+            .map_err(|error: lease_events::id::InvalidId| corrupt(error.to_string()))?,
         company_id: text("company_id")?
             .parse()
             .map_err(|error: lease_events::id::InvalidId| corrupt(error.to_string()))?,
