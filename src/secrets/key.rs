@@ -37,6 +37,17 @@ pub enum KeySource {
     File(PathBuf),
 }
 
+impl KeySource {
+    /// A fresh key, for a ledger that is gone when its process ends.
+    #[must_use]
+    pub fn random() -> Self {
+        let mut key = Key::<XChaCha20Poly1305>::generate();
+        let text = STANDARD.encode(key);
+        key.zeroize();
+        Self::Text(text.into())
+    }
+}
+
 /// Why there is no key, though one was named. Never quotes what was read.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
@@ -92,15 +103,6 @@ impl MasterKey {
             KeySource::Text(text) => Self::parse(text.expose_secret(), KEY_VARIABLE),
             KeySource::File(path) => Self::read(path),
         }
-    }
-
-    /// A fresh one, for a ledger that is gone when its process ends.
-    #[must_use]
-    pub fn random() -> Self {
-        let mut key = Key::<XChaCha20Poly1305>::generate();
-        let fresh = Self::of(Zeroizing::new(key.into()));
-        key.zeroize();
-        fresh
     }
 
     /// What tells this key from others: 16 hex digits of a digest of it.
@@ -172,7 +174,8 @@ mod tests {
         let from_file = MasterKey::load(&KeySource::File(path)).expect("it is a key");
         let given = MasterKey::load(&KeySource::Text(text.into())).expect("it is a key");
         assert_eq!(from_file.id(), given.id());
-        assert_ne!(MasterKey::random().id(), MasterKey::random().id());
+        let random = || MasterKey::load(&KeySource::random()).expect("it is a key");
+        assert_ne!(random().id(), random().id());
         assert_eq!(format!("{given:?}"), format!("MasterKey({})", given.id()));
     }
 

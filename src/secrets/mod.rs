@@ -21,9 +21,16 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use lease_events::failure::FailureClass;
 use lease_events::id::{CompanyId, SecretId};
+use lease_events::seam::Clock;
 use lease_events::secret::SecretProviderKind;
-use lease_stores::sealed::SealedError;
+use lease_stores::sealed::{SealedError, SealedStore};
 use secrecy::{ExposeSecret, SecretString};
+
+use environment::{EnvironmentSecrets, Lookup};
+use file::FileSecrets;
+use key::{KeyError, MasterKey};
+use ledger::LedgerSecrets;
+use settings::SecretSettings;
 
 /// Fewest bytes of a value: a shorter one can be guessed, and could not be told from other text when it is to be kept
 /// out of records.
@@ -129,26 +136,52 @@ pub trait SecretProvider: Send + Sync {
     async fn discard_secret(&self, secret_id: SecretId) -> Result<(), SecretFault>;
 }
 
-/// The providers, by kind.
-#[derive(Clone, Default)]
-pub struct SecretProviders(BTreeMap<SecretProviderKind, Arc<dyn SecretProvider>>);
+/// The providers, by kind. Cheap to clone.
+#[derive(Clone)]
+pub struct SecretProviders {
+    ledger: Arc<LedgerSecrets>,
+    by_kind: Arc<BTreeMap<SecretProviderKind, Arc<dyn SecretProvider>>>,
+}
 
 impl SecretProviders {
-    /// A registry of these providers.
+    /// The ledger's own, and these others.
     #[must_use]
-    pub fn new(providers: impl IntoIterator<Item = Arc<dyn SecretProvider>>) -> Self {
-        Self(providers.into_iter().map(|provider| (provider.kind(), provider)).collect())
+    pub fn new(ledger: LedgerSecrets, others: impl IntoIterator<Item = Arc<dyn SecretProvider>>) -> Self {
+        let ledger = Arc::new(ledger);
+        let own = Arc::clone(&ledger) as Arc<dyn SecretProvider>;
+        let all = others.into_iter().chain([own]).map(|provider| (provider.kind(), provider));
+        Self { ledger, by_kind: Arc::new(all.collect()) }
+    }
+
+    /// Those that the operator grants: the ledger's own over `sealed`, the variables that `lookup` finds, and files.
+    pub fn granted(
+        settings: &SecretSettings,
+        sealed: Arc<dyn SealedStore>,
+        clock: Arc<dyn Clock>,
+        lookup: Lookup,
+    ) -> Result<Self, KeyError> {
+        let key = settings.key.as_ref().map(MasterKey::load).transpose()?;
+        let variables = EnvironmentSecrets::new(settings.prefix.clone(), lookup);
+        let files = FileSecrets::new(settings.folder.clone());
+        let others: [Arc<dyn SecretProvider>; 2] = [Arc::new(variables), Arc::new(files)];
+        Ok(Self::new(LedgerSecrets::new(sealed, clock, key), others))
     }
 
     /// The provider of this kind.
     pub fn get(&self, kind: SecretProviderKind) -> Result<&Arc<dyn SecretProvider>, SecretFault> {
         let missing = || SecretFault::invalid(format!("this ledger has no secret provider \"{}\"", kind.as_str()));
-        self.0.get(&kind).ok_or_else(missing)
+        self.by_kind.get(&kind).ok_or_else(missing)
+    }
+
+    /// The ledger's own.
+    #[must_use]
+    pub fn ledger(&self) -> &LedgerSecrets {
+        &self.ledger
     }
 
     /// All of them.
     pub fn all(&self) -> impl Iterator<Item = &Arc<dyn SecretProvider>> {
-        self.0.values()
+        self.by_kind.values()
     }
 }
 

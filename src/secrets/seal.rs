@@ -69,6 +69,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::secrets::key::KeySource;
+
+    fn random() -> MasterKey {
+        MasterKey::load(&KeySource::random()).expect("it is a key")
+    }
 
     fn place() -> Place {
         Place { company_id: CompanyId::derived(&["company"]), secret_id: SecretId::derived(&["secret"]), version: 1 }
@@ -81,7 +86,7 @@ mod tests {
 
     #[test]
     fn every_changed_byte_is_noticed() {
-        let key = MasterKey::random();
+        let key = random();
         let sealed = sealed(&key, "correct horse battery staple");
         for at in 0..sealed.ciphertext.len() {
             for flip in [0x01, 0x80, 0xff] {
@@ -103,7 +108,7 @@ mod tests {
 
     #[test]
     fn a_value_opens_only_at_its_own_place() {
-        let key = MasterKey::random();
+        let key = random();
         let sealed = sealed(&key, "correct horse battery staple");
         for other in [
             Place { version: 2, ..place() },
@@ -116,7 +121,7 @@ mod tests {
 
     #[test]
     fn another_key_is_named() {
-        let (one, other) = (MasterKey::random(), MasterKey::random());
+        let (one, other) = (random(), random());
         let fault = open(&other, place(), &sealed(&one, "correct horse")).expect_err("it is another key");
         assert_eq!(fault, SecretFault::OtherKey { found: one.id().to_owned(), given: other.id().to_owned() });
         // A key that only claims to be the same opens nothing either.
@@ -127,9 +132,10 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_sealed_opens_and_shows_nothing(value in "\\PC{8,200}") {
-            let key = MasterKey::random();
+            let key = random();
             let sealed = sealed(&key, &value);
-            prop_assert_eq!(open(&key, place(), &sealed).expect("it is whole").expose_secret(), value.as_str());
+            let opened = open(&key, place(), &sealed).expect("it is whole");
+            prop_assert_eq!(opened.expose_secret(), value.as_str());
             prop_assert!(!sealed.ciphertext.windows(8).any(|bytes| value.as_bytes().starts_with(bytes)));
             prop_assert_eq!(sealed.ciphertext.len(), value.len() + 16);
         }
