@@ -4,12 +4,14 @@
 //! (a dropped future, a closed connection) does not break it off between effect and outcome.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use lease_events::environment::EnvironmentState;
-use lease_events::id::{CompanyId, EnvironmentId, LeaseId, LedgerId, RunId};
+use lease_events::id::{CompanyId, EnvironmentId, LeaseId, LedgerId, RunId, SecretId};
 use lease_events::lease::LeaseState;
 use lease_events::record::{Position, RecordedEvent};
+use lease_events::secret::SecretState;
 use lease_events::store::{Direction, Subscription};
 use lease_projections::read_model::ReadModel;
 use serde::Serialize;
@@ -32,6 +34,10 @@ use crate::commands::release::{ReleaseRequest, release};
 use crate::commands::release_run::{ReleaseRunRequest, RunReleaseReport, release_run};
 use crate::commands::renew::{RenewRequest, renew};
 use crate::commands::resume::{ResumeRequest, resume};
+use crate::commands::secret::rekey::rekey;
+use crate::commands::secret::remove::{RemoveSecret, remove};
+use crate::commands::secret::rotate::{RotateSecret, rotate};
+use crate::commands::secret::set::{SetSecret, set};
 use crate::commands::{self, Context};
 use crate::drivers::{OutputSink, ProbeReport};
 use crate::queries::history::lease_history;
@@ -61,7 +67,8 @@ impl Ledger {
     ) -> Result<EnvironmentState, CommandError> {
         let target = Target::Company { company: request.company_id, run: None };
         self.run("create_environment", caller, target, move |work| async move {
-            work.once(&request, create(&work.context, &work.command, &request)).await
+            let shown = request.without_plaintexts(&work.context.drivers);
+            work.once(&shown, create(&work.context, &work.command, &request)).await
         })
         .await
     }
@@ -74,7 +81,8 @@ impl Ledger {
     ) -> Result<EnvironmentState, CommandError> {
         let target = Target::Company { company: request.company_id, run: None };
         self.run("update_environment", caller, target, move |work| async move {
-            work.once(&request, update(&work.context, &work.command, &request)).await
+            let shown = request.without_plaintexts(&work.context).await?;
+            work.once(&shown, update(&work.context, &work.command, &request)).await
         })
         .await
     }
@@ -184,6 +192,43 @@ impl Ledger {
             work.once(&request, release_run(&work.context, &work.command, &request)).await
         })
         .await
+    }
+
+    /// Sets a secret: creates it, or gives it a new version.
+    pub async fn set_secret(&self, caller: Caller, request: SetSecret) -> Result<SecretState, CommandError> {
+        let target = Target::Company { company: request.company_id, run: None };
+        self.run("set_secret", caller, target, move |work| async move {
+            work.once(&request, set(&work.context, &work.command, &request)).await
+        })
+        .await
+    }
+
+    /// Gives a secret that is there a new version.
+    pub async fn rotate_secret(&self, caller: Caller, request: RotateSecret) -> Result<SecretState, CommandError> {
+        let target = Target::Company { company: request.company_id, run: None };
+        self.run("rotate_secret", caller, target, move |work| async move {
+            work.once(&request, rotate(&work.context, &work.command, &request)).await
+        })
+        .await
+    }
+
+    /// Removes a secret: it is read no more, and what the ledger kept of it is deleted.
+    pub async fn remove_secret(&self, caller: Caller, request: RemoveSecret) -> Result<SecretState, CommandError> {
+        let target = Target::Company { company: request.company_id, run: None };
+        self.run("remove_secret", caller, target, move |work| async move {
+            work.once(&request, remove(&work.context, &work.command, &request)).await
+        })
+        .await
+    }
+
+    /// Seals every secret anew under the key in a file, and goes on with that key. Answers how many values there are.
+    pub async fn rekey_secrets(&self, new_key_file: PathBuf) -> Result<u64, CommandError> {
+        rekey(&self.context, new_key_file).await
+    }
+
+    /// A secret as it is now; never its value.
+    pub async fn secret(&self, secret_id: SecretId, company: CompanyId) -> Result<SecretState, CommandError> {
+        commands::secret::load_in(&self.context, secret_id, company).await
     }
 
     /// A lease as it was then.

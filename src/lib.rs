@@ -32,5 +32,6 @@ pub mod drivers;
 pub mod http;
 pub mod ledger;
 pub mod queries;
+pub mod secrets;
 pub mod telemetry;
 pub mod wiring;

@@ -1,5 +1,6 @@
 //! Wiring: the only file that names a concrete store, driver or projection executor, and joins them to a ledger.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -12,16 +13,25 @@ use lease_projections::memory::{MemoryProjections, MemoryReadModel};
 use lease_projections::read_model::ReadModel;
 use lease_projections::sql::{SqliteProjections, SqliteReadModel};
 use lease_stores::memory::MemoryStore;
+use lease_stores::sealed::{MemorySealed, SqliteSealed};
 use lease_stores::sqlite::{SqliteOptions, SqliteStore};
 
 use crate::commands::Context;
 use crate::commands::locks::KeyedLocks;
+use crate::commands::secret::resolve::SecretReads;
 use crate::drivers::local::LocalDriver;
 use crate::drivers::sandbox::SandboxDriver;
 use crate::drivers::sandbox::bubblewrap::BubblewrapProvider;
 use crate::drivers::sandbox::fake::FakeProvider;
+use crate::drivers::secrets::SecretResolver;
+use crate::drivers::ssh::SshDriver;
 use crate::drivers::{Drivers, EnvironmentDriver};
 use crate::ledger::Ledger;
+use crate::secrets::SecretProviders;
+use crate::secrets::key::{KeyError, KeySource};
+use crate::secrets::process::forbid_dumps;
+use crate::secrets::redact::Redactor;
+use crate::secrets::settings::SecretSettings;
 
 /// Where the events are kept, as `--store` spells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +80,8 @@ pub struct Settings {
     pub store: StoreUrl,
     /// Where built-in providers keep what they make.
     pub data_dir: PathBuf,
+    /// Where secrets come from.
+    pub secrets: SecretSettings,
 }
 
 /// Why a ledger could not be opened.
@@ -83,6 +95,9 @@ pub enum OpenError {
         /// What the system said.
         cause: std::io::Error,
     },
+    /// The key that secrets are sealed with is not there, though one is named.
+    #[error(transparent)]
+    SecretKey(#[from] KeyError),
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] lease_stores::sqlite::OpenError),
@@ -91,28 +106,30 @@ pub enum OpenError {
     Projections(#[from] lease_projections::projection::QueryError),
 }
 
-/// Opens a ledger on a store, with the built-in drivers.
+/// Opens a ledger on a store, with the built-in drivers. From then on the process leaves no core dump.
 pub async fn open(settings: &Settings) -> Result<Ledger, OpenError> {
+    forbid_dumps();
     make_folder(&settings.data_dir)?;
     let (clock, ids): (Arc<dyn Clock>, Arc<dyn Ids>) = (Arc::new(SystemClock), Arc::new(SystemIds));
-    let drivers = built_in_drivers(&settings.data_dir, &clock, &ids)?;
+    let drivers = |secrets| built_in_drivers(&settings.data_dir, secrets, &clock, &ids);
     match &settings.store {
-        StoreUrl::Memory => Ok(open_in_memory(clock, ids, drivers)),
+        StoreUrl::Memory => open_in_memory(Arc::clone(&clock), Arc::clone(&ids), &settings.secrets, drivers),
         StoreUrl::Sqlite(path) => {
             if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
                 make_folder(folder)?;
             }
-            open_sqlite(path, clock, ids, drivers).await
+            open_sqlite(path, Arc::clone(&clock), Arc::clone(&ids), &settings.secrets, drivers).await
         }
     }
 }
 
-/// A ledger on a SQLite file, with these drivers.
+/// A ledger on a SQLite file, with the drivers that `drivers` makes; they read secrets through what it is given.
 pub async fn open_sqlite(
     path: &Path,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
-    drivers: Drivers,
+    secrets: &SecretSettings,
+    drivers: impl FnOnce(Arc<dyn SecretResolver>) -> Result<Drivers, OpenError>,
 ) -> Result<Ledger, OpenError> {
     let projections = SqliteProjections::new_standard();
     let store = SqliteStore::open(SqliteOptions {
@@ -124,45 +141,79 @@ pub async fn open_sqlite(
     .await?;
     let read_model = SqliteReadModel::attach(projections, Arc::clone(&store)).await?;
     let follower = Arc::clone(&read_model);
-    let ledger_id = store.ledger_id();
-    let ledger = assemble(ledger_id, store, read_model, drivers, clock, ids);
+    let sealed = Arc::new(SqliteSealed::new(Arc::clone(&store)));
+    let secrets = SecretProviders::granted(secrets, sealed, Arc::clone(&clock), Arc::new(variable))?;
+    let parts = Parts { ledger_id: store.ledger_id(), store, read_model, secrets, clock, ids };
+    let ledger = parts.join(drivers)?;
     ledger.in_background(|stopping| async move { follower.follow(stopping.cancelled()).await });
     Ok(ledger)
 }
 
-/// A ledger that is gone when the process ends: for trials, and for tests under a simulated clock.
-#[must_use]
-pub fn open_in_memory(clock: Arc<dyn Clock>, ids: Arc<dyn Ids>, drivers: Drivers) -> Ledger {
+/// A ledger that is gone when the process ends: for trials, and for tests under a simulated clock. Without a key it
+/// seals with one that is gone as well.
+pub fn open_in_memory(
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn Ids>,
+    secrets: &SecretSettings,
+    drivers: impl FnOnce(Arc<dyn SecretResolver>) -> Result<Drivers, OpenError>,
+) -> Result<Ledger, OpenError> {
     let projections = MemoryProjections::new_standard();
     let store = MemoryStore::new(Arc::clone(&clock), Some(projections.clone()));
     let read_model = MemoryReadModel::attach(projections, store.clone());
     let ledger_id = LedgerId(ids.fresh());
-    assemble(ledger_id, store, read_model, drivers, clock, ids)
+    let key = secrets.key.clone().unwrap_or_else(KeySource::random);
+    let secrets = SecretSettings { key: Some(key), ..secrets.clone() };
+    let sealed = Arc::new(MemorySealed::default());
+    let secrets = SecretProviders::granted(&secrets, sealed, Arc::clone(&clock), Arc::new(variable))?;
+    Parts { ledger_id, store, read_model, secrets, clock, ids }.join(drivers)
 }
 
 /// The drivers that are built in; providers keep what they make below `data_dir`.
-pub fn built_in_drivers(data_dir: &Path, clock: &Arc<dyn Clock>, ids: &Arc<dyn Ids>) -> Result<Drivers, OpenError> {
+pub fn built_in_drivers(
+    data_dir: &Path,
+    secrets: Arc<dyn SecretResolver>,
+    clock: &Arc<dyn Clock>,
+    ids: &Arc<dyn Ids>,
+) -> Result<Drivers, OpenError> {
     let bubblewrap = BubblewrapProvider::new(&data_dir.join("bubblewrap"), Arc::clone(clock));
     let records = data_dir.join("fake");
     let fake = FakeProvider::on_disk(&records, Arc::clone(clock))
         .map_err(|cause| OpenError::Folder { path: records, cause })?;
     let sandbox = SandboxDriver::new([Arc::new(bubblewrap) as _, Arc::new(fake) as _]);
     let local = LocalDriver::new(Arc::clone(ids));
-    Ok(Drivers::new([Arc::new(local) as Arc<dyn EnvironmentDriver>, Arc::new(sandbox)]))
+    let ssh = SshDriver::new(secrets, Arc::clone(ids));
+    Ok(Drivers::new([Arc::new(local) as Arc<dyn EnvironmentDriver>, Arc::new(ssh), Arc::new(sandbox)]))
 }
 
-fn assemble(
+/// What a ledger is joined from, besides its drivers.
+struct Parts {
     ledger_id: LedgerId,
     store: Arc<dyn EventStore>,
     read_model: Arc<dyn ReadModel>,
-    drivers: Drivers,
+    secrets: SecretProviders,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
-) -> Ledger {
-    // Unique to this process and start: a process that comes back under the same number is another owner.
-    let owner = format!("{}-{}", std::process::id(), ids.fresh());
-    let locks = KeyedLocks::default();
-    Ledger::new(Context { ledger_id, store, read_model, drivers, clock, ids, owner, locks })
+}
+
+impl Parts {
+    fn join(
+        self,
+        drivers: impl FnOnce(Arc<dyn SecretResolver>) -> Result<Drivers, OpenError>,
+    ) -> Result<Ledger, OpenError> {
+        let Self { ledger_id, store, read_model, secrets, clock, ids } = self;
+        let redactor = Arc::<Redactor>::default();
+        let reads = SecretReads::new(Arc::clone(&store), Arc::clone(&ids), secrets.clone(), Arc::clone(&redactor));
+        let drivers = drivers(Arc::new(reads))?.redacting(&redactor);
+        // Unique to this process and start: a process that comes back under the same number is another owner.
+        let owner = format!("{}-{}", std::process::id(), ids.fresh());
+        let locks = KeyedLocks::default();
+        Ok(Ledger::new(Context { ledger_id, store, read_model, drivers, secrets, clock, ids, owner, locks }))
+    }
+}
+
+/// A variable of this process.
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
 }
 
 fn make_folder(path: &Path) -> Result<(), OpenError> {

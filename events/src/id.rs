@@ -73,6 +73,8 @@ ids! {
     CommandId, "command";
     /// One event; UUIDv5 of its command and index, so that a repeated append is the same append.
     EventId, "event";
+    /// A name in a company under which a secret value is kept.
+    SecretId, "secret";
     /// One ledger: what its labels at a provider bear, so that two ledgers may share one account.
     LedgerId, "ledger";
 }

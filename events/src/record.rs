@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::id::{CommandId, CompanyId, EnvironmentId, EventId, LeaseId, RunId};
+use crate::id::{CommandId, CompanyId, EnvironmentId, EventId, LeaseId, RunId, SecretId};
 
 /// Where an event stands in the whole log: from 1, gap-free, in commit order. 0 is "before the first event".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, JsonSchema)]
@@ -52,6 +52,12 @@ impl StreamId {
     #[must_use]
     pub fn environment(id: EnvironmentId) -> Self {
         Self(format!("environment-{id}").into())
+    }
+
+    /// The stream of one secret.
+    #[must_use]
+    pub fn secret(id: SecretId) -> Self {
+        Self(format!("secret-{id}").into())
     }
 
     /// The stream that remembers that a run was released.

@@ -11,6 +11,7 @@ use lease_events::id::{CompanyId, EnvironmentId, LeaseId, RunId};
 use lease_events::lease::state::LeaseState;
 use lease_events::lease::vocabulary::LeaseStatus;
 use lease_events::record::Position;
+use lease_events::secret::{SecretState, SecretStatus};
 use tokio::sync::mpsc;
 
 use crate::projection::{ProjectionStatus, QueryError};
@@ -70,6 +71,21 @@ pub struct EnvironmentFilter {
     pub driver: Option<String>,
     /// Whether active or archived.
     pub status: Option<EnvironmentStatus>,
+    /// Those created before this one's `created_position`: the cursor of the next page.
+    pub before: Option<Position>,
+    /// How many at most; cut to [`ROWS_MAX`].
+    pub limit: usize,
+}
+
+/// Which secrets are wanted; what is not set does not matter.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SecretFilter {
+    /// The tenant.
+    pub company_id: Option<CompanyId>,
+    /// The name.
+    pub name: Option<String>,
+    /// Whether there or removed.
+    pub status: Option<SecretStatus>,
     /// Those created before this one's `created_position`: the cursor of the next page.
     pub before: Option<Position>,
     /// How many at most; cut to [`ROWS_MAX`].
@@ -165,6 +181,9 @@ pub trait ReadModel: Send + Sync {
 
     /// Environments, newest first.
     async fn environments(&self, filter: &EnvironmentFilter) -> Result<Vec<EnvironmentState>, QueryError>;
+
+    /// Secrets, newest first; never a value.
+    async fn secrets(&self, filter: &SecretFilter) -> Result<Vec<SecretState>, QueryError>;
 
     /// How every projection stands.
     async fn statuses(&self) -> Result<Vec<ProjectionStatus>, QueryError>;

@@ -7,6 +7,7 @@ use lease_events::id::CompanyId;
 use lease_events::seam::{Clock, SystemClock};
 
 use super::exit::CliError;
+use crate::secrets::settings::SecretSettings;
 use crate::telemetry::LogFormat;
 use crate::wiring::{Settings, StoreUrl};
 
@@ -55,7 +56,9 @@ impl Global {
             None => default_data_dir()?,
         };
         let store = self.store.clone().unwrap_or_else(|| StoreUrl::Sqlite(data_dir.join(STORE_FILE)));
-        Ok(Settings { store, data_dir })
+        let secrets = SecretSettings::from_variables(|name| std::env::var_os(name));
+        let secrets = secrets.map_err(|error| CliError::Usage(error.to_string()))?;
+        Ok(Settings { store, data_dir, secrets })
     }
 }
 

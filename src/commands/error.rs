@@ -3,7 +3,7 @@
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use lease_events::failure::{FailureClass, Fault};
-use lease_events::id::{CompanyId, EnvironmentId, LeaseId, RunId};
+use lease_events::id::{CompanyId, EnvironmentId, LeaseId, RunId, SecretId};
 use lease_events::lease::state::FoldError;
 use lease_events::lease::vocabulary::{Effect, LeaseStatus};
 use lease_events::record::StreamId;
@@ -11,6 +11,7 @@ use lease_events::store::{AppendError, ReadError};
 use lease_projections::projection::QueryError;
 
 use crate::drivers::InvalidConfig;
+use crate::secrets::SecretFault;
 
 /// The moment as sentences write it.
 pub(crate) fn moment(at: DateTime<Utc>) -> String {
@@ -85,6 +86,23 @@ pub enum CommandError {
         /// When.
         ended_at: Option<DateTime<Utc>>,
     },
+    /// No secret of this id, or version of it, in this company.
+    #[error("There is no such secret or version in company {company_id}: {secret_id}.")]
+    UnknownSecret {
+        /// As given.
+        secret_id: SecretId,
+        /// As given.
+        company_id: CompanyId,
+    },
+    /// The secret was removed.
+    #[error("Secret \"{name}\" was removed; set it anew, and use the reference to the new one.")]
+    SecretRemoved {
+        /// Its name.
+        name: String,
+    },
+    /// The value of a secret could not be kept, found or deleted.
+    #[error("The value of the secret was not taken: {0}.")]
+    Secret(#[from] SecretFault),
     /// The lease's time is over, though nothing has ended it yet.
     #[error("Lease {lease_id} expired at {}; acquire a new one.", moment(*.expired_at))]
     LeaseExpired {
@@ -220,6 +238,7 @@ impl CommandError {
             }
             Self::UnknownEnvironment { .. }
             | Self::UnknownLease { .. }
+            | Self::UnknownSecret { .. }
             | Self::Query(QueryError::UnknownProjection { .. }) => FailureClass::NotFound,
             Self::EnvironmentNotActive { .. }
             | Self::EnvironmentNameTaken { .. }
@@ -229,12 +248,14 @@ impl CommandError {
             | Self::HandedOver { .. }
             | Self::StaleFencingToken { .. }
             | Self::RunReleased { .. }
+            | Self::SecretRemoved { .. }
             | Self::AcquireCancelled { .. }
             | Self::RevisionMismatch { .. }
             | Self::IdempotencyKeyReused { .. }
             | Self::Contention { .. } => FailureClass::Conflict,
             Self::Provider { .. } => FailureClass::Provider,
             Self::OutcomeUnknown { .. } => FailureClass::OutcomeUnknown,
+            Self::Secret(fault) => fault.class(),
             Self::Append(error) => error.class(),
             Self::Read(ReadError::Unavailable { .. }) | Self::Query(_) | Self::Stopping => FailureClass::Unavailable,
             Self::Read(ReadError::Corrupt { .. }) | Self::Corrupt(_) | Self::BrokenOff { .. } => FailureClass::Internal,
@@ -252,6 +273,11 @@ impl CommandError {
             Self::EnvironmentNameTaken { .. } => "environment-name-taken",
             Self::UnknownDriver { .. } => "unknown-driver",
             Self::UnknownLease { .. } => "unknown-lease",
+            Self::UnknownSecret { .. } => "unknown-secret",
+            Self::SecretRemoved { .. } => "secret-removed",
+            Self::Secret(SecretFault::Invalid { .. } | SecretFault::Missing { .. }) => "invalid-secret",
+            Self::Secret(SecretFault::Tampered) => "corrupt-secret",
+            Self::Secret(_) => "secrets-unavailable",
             Self::LeaseOver { .. } => "lease-over",
             Self::LeaseExpired { .. } => "lease-expired",
             Self::LeaseNotActive { .. } => "lease-not-active",

@@ -11,6 +11,7 @@
 //! | [`release`], [`release_run`] | release-requested, then released (and cleanup-failed) | release |
 //! | [`destroy`] | release-requested, then destroyed or cleanup-failed | destroy |
 //! | [`environment`] | created, updated, probed, archived | probe |
+//! | [`secret`] | created, version-added, removed; read, by whoever asks for the value | keep and delete the value |
 //!
 //! **Invariants**
 //! - An intent is durable before its effect starts; an outcome is durable before the caller hears of it.
@@ -33,6 +34,7 @@ pub mod release;
 pub mod release_run;
 pub mod renew;
 pub mod resume;
+pub mod secret;
 pub mod session;
 
 use std::sync::Arc;
@@ -43,6 +45,7 @@ use lease_events::store::EventStore;
 use lease_projections::read_model::ReadModel;
 
 use crate::drivers::Drivers;
+use crate::secrets::SecretProviders;
 use locks::KeyedLocks;
 
 /// All that a command may use.
@@ -55,6 +58,8 @@ pub struct Context {
     pub read_model: Arc<dyn ReadModel>,
     /// Who makes environments.
     pub drivers: Drivers,
+    /// Who keeps secret values.
+    pub secrets: SecretProviders,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Fresh ids.

@@ -12,10 +12,11 @@ use async_trait::async_trait;
 use lease_events::codec::{decode, encode};
 use lease_events::command::{CommandAccepted, CommandCompleted, CommandEvent};
 use lease_events::environment::EnvironmentState;
-use lease_events::id::{CompanyId, EnvironmentId, LeaseId};
+use lease_events::id::{CompanyId, EnvironmentId, LeaseId, SecretId};
 use lease_events::lease::LeaseState;
 use lease_events::lease::state::FoldError;
 use lease_events::record::{RecordedEvent, StreamId};
+use lease_events::secret::SecretState;
 use lease_events::store::{Append, AppendError, Direction, Expected};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -156,6 +157,13 @@ impl EnvironmentAt {
     }
 }
 
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SecretAt {
+    secret_id: SecretId,
+    revision: u64,
+}
+
 fn parse<T: DeserializeOwned>(kept: &Value) -> Result<T, CommandError> {
     serde_json::from_value(kept.clone()).map_err(|error| malformed(&error.to_string()))
 }
@@ -183,6 +191,19 @@ impl Outcome for EnvironmentState {
 
     async fn recall(context: &Context, kept: &Value) -> Result<Self, CommandError> {
         parse::<EnvironmentAt>(kept)?.fold(context).await
+    }
+}
+
+#[async_trait]
+impl Outcome for SecretState {
+    fn keep(&self) -> Value {
+        json!(SecretAt { secret_id: self.secret_id, revision: self.revision })
+    }
+
+    async fn recall(context: &Context, kept: &Value) -> Result<Self, CommandError> {
+        let SecretAt { secret_id, revision } = parse(kept)?;
+        let until = |recorded: &RecordedEvent| recorded.stream_revision <= revision;
+        queries::secret_until(context, secret_id, until).await?.ok_or_else(|| malformed("its secret is not there"))
     }
 }
 

@@ -20,7 +20,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 
+use crate::secrets::redact::Redactor;
+use redacting::Redacting;
+
 pub mod local;
+pub mod redacting;
 pub mod sandbox;
 pub mod secrets;
 pub mod ssh;
@@ -371,6 +375,12 @@ pub trait EnvironmentDriver: Send + Sync {
     /// What it can do for a lease with this config.
     fn traits(&self, config: &Value) -> DriverTraits;
 
+    /// The fields of such a config that hold secrets, as JSON Pointers (RFC 6901). A plaintext there is kept as a secret
+    /// before the driver sees the config, which then holds a reference.
+    fn secret_fields(&self, _config: &Value) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Checks a config and gives its normal form, defaults filled in: that is what an environment keeps.
     async fn validate(&self, config: &Value) -> Result<Value, InvalidConfig>;
 
@@ -417,6 +427,13 @@ impl Drivers {
     #[must_use]
     pub fn new(drivers: impl IntoIterator<Item = Arc<dyn EnvironmentDriver>>) -> Self {
         Self(drivers.into_iter().map(|driver| (driver.key(), driver)).collect())
+    }
+
+    /// The same drivers, with whatever they say searched for secrets.
+    #[must_use]
+    pub fn redacting(self, redactor: &Arc<Redactor>) -> Self {
+        let wrap = |driver| Arc::new(Redacting::new(driver, Arc::clone(redactor))) as Arc<dyn EnvironmentDriver>;
+        Self(self.0.into_iter().map(|(key, driver)| (key, wrap(driver))).collect())
     }
 
     /// The driver of this key.

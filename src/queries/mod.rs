@@ -8,9 +8,10 @@ pub mod why;
 
 use chrono::{DateTime, Utc};
 use lease_events::environment::EnvironmentState;
-use lease_events::id::{CompanyId, EnvironmentId, LeaseId};
+use lease_events::id::{CompanyId, EnvironmentId, LeaseId, SecretId};
 use lease_events::lease::LeaseState;
 use lease_events::record::{Position, RecordedEvent, StreamId};
+use lease_events::secret::SecretState;
 use lease_events::store::{Direction, READ_EVENTS_MAX};
 
 use crate::commands::Context;
@@ -73,6 +74,20 @@ pub(crate) async fn environment_until(
     let mut state = None;
     for recorded in read_all_of(context, &stream).await?.iter().take_while(|event| includes(event)) {
         state = Some(EnvironmentState::apply(state, recorded)?);
+    }
+    Ok(state)
+}
+
+/// A secret folded from its first events, as long as `includes` says so.
+pub(crate) async fn secret_until(
+    context: &Context,
+    secret_id: SecretId,
+    includes: impl Fn(&RecordedEvent) -> bool + Send,
+) -> Result<Option<SecretState>, CommandError> {
+    let mut state = None;
+    let events = read_all_of(context, &StreamId::secret(secret_id)).await?;
+    for recorded in events.iter().take_while(|event| includes(event)) {
+        state = Some(SecretState::apply(state, recorded)?);
     }
     Ok(state)
 }

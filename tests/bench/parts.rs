@@ -15,7 +15,10 @@ use lease_ledger::drivers::sandbox::SandboxDriver;
 use lease_ledger::drivers::sandbox::fake::FakeProvider;
 use lease_ledger::drivers::{Drivers, EnvironmentDriver};
 use lease_ledger::ledger::Ledger;
+use lease_ledger::secrets::SecretProviders;
+use lease_ledger::secrets::ledger::LedgerSecrets;
 use lease_projections::sql::{SqliteProjections, SqliteReadModel};
+use lease_stores::sealed::MemorySealed;
 use lease_stores::sqlite::{SqliteOptions, SqliteStore};
 use serde_json::Value;
 
@@ -40,11 +43,14 @@ pub(crate) async fn open(folder: &Path) -> Parts {
     let read_model = SqliteReadModel::attach(projections, Arc::clone(&store)).await.expect("projections");
     let provider = FakeProvider::in_memory(Arc::clone(&clock));
     let sandbox = SandboxDriver::new([Arc::new(provider) as _]);
+    let sealed = Arc::new(MemorySealed::default());
+    let secrets = SecretProviders::new(LedgerSecrets::new(sealed, Arc::clone(&clock), None), []);
     let ledger = Ledger::new(Context {
         ledger_id: store.ledger_id(),
         store: store.clone(),
         read_model,
         drivers: Drivers::new([Arc::new(sandbox) as Arc<dyn EnvironmentDriver>]),
+        secrets,
         clock,
         ids,
         owner: "bench".to_owned(),

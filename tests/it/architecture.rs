@@ -35,8 +35,8 @@ const MODULES: &[(&str, &[&str])] = &[
     ("wiring", &["commands", "config", "drivers", "ledger", "queries", "recovery", "secrets", "telemetry", "workers"]),
     // Both faces speak of drivers and commands in the ledger's words: what a call takes and gives.
     ("http", &["commands", "config", "drivers", "ledger", "queries", "telemetry"]),
-    // It speaks HTTP, in process or over TCP, and starts the server.
-    ("cli", &["config", "http", "ledger", "telemetry", "wiring"]),
+    // It speaks HTTP, in process or over TCP, and starts the server; what the operator grants is read here.
+    ("cli", &["config", "http", "ledger", "secrets", "telemetry", "wiring"]),
     ("lib", &[]),
     ("main", &["cli", "config", "telemetry"]),
 ];

@@ -16,6 +16,7 @@ use lease_ledger::commands::authority::Authority;
 use lease_ledger::commands::environment::create::CreateEnvironment;
 use lease_ledger::drivers::sandbox::fake::FakeProvider;
 use lease_ledger::ledger::Ledger;
+use lease_ledger::secrets::settings::SecretSettings;
 use lease_ledger::{http, wiring};
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -38,7 +39,9 @@ impl Embedded {
         let (clock, ids): (Arc<dyn Clock>, Arc<dyn Ids>) = (Arc::new(SystemClock), Arc::new(SystemIds));
         let provider = FakeProvider::in_memory(Arc::clone(&clock));
         let path = folder.path().join("ledger.db");
-        let ledger = wiring::open_sqlite(&path, clock, Arc::clone(&ids), drivers(&provider)).await.expect("opened");
+        let secrets = SecretSettings::default();
+        let opened = wiring::open_sqlite(&path, clock, Arc::clone(&ids), &secrets, |_| Ok(drivers(&provider)));
+        let ledger = opened.await.expect("opened");
         Self { ledger, ids, _folder: folder }
     }
 

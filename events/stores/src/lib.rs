@@ -10,6 +10,7 @@
 //! - [`append_hook`]: what a store calls while it appends.
 //! - `standing`: where an append stands against its stream; the one rule of expected revisions and repetitions.
 //! - [`memory`]: one lock, no tasks.
+//! - [`sealed`]: encrypted values of secrets, beside the log.
 //! - [`sqlite`]: one writer with group commit, many readers, several processes on one file.
 //! - `contract`: what every store must pass.
 
@@ -17,5 +18,6 @@ pub mod append_hook;
 #[cfg(feature = "contract")]
 pub mod contract;
 pub mod memory;
+pub mod sealed;
 pub mod sqlite;
 mod standing;

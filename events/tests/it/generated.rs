@@ -8,6 +8,7 @@ use lease_events::command::CommandEvent;
 use lease_events::environment::EnvironmentEvent;
 use lease_events::lease::LeaseEvent;
 use lease_events::run::RunEvent;
+use lease_events::secret::SecretEvent;
 use serde_json::Value;
 
 /// An event type with its current version and the JSON Schema of its data.
@@ -25,11 +26,12 @@ impl EventSchema {
     }
 }
 
-/// The events of all four categories.
+/// The events of all five categories.
 pub(crate) fn event_schemas() -> Vec<EventSchema> {
     let categories = [
         ("lease", LeaseEvent::schemas()),
         ("environment", EnvironmentEvent::schemas()),
+        ("secret", SecretEvent::schemas()),
         ("run", RunEvent::schemas()),
         ("command", CommandEvent::schemas()),
     ];

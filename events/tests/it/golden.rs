@@ -11,12 +11,13 @@ use chrono::{DateTime, Utc};
 use lease_events::codec::{DomainEvent, decode, decode_metadata};
 use lease_events::command::{CommandAccepted, CommandCompleted, CommandEvent};
 use lease_events::environment::{EnvironmentEvent, EnvironmentState};
-use lease_events::id::{CommandId, CompanyId, EnvironmentId, EventId, RunId};
+use lease_events::id::{CommandId, CompanyId, EnvironmentId, EventId, RunId, SecretId};
 use lease_events::lease::event::{LeaseReleased, LeaseRequested};
 use lease_events::lease::vocabulary::{CleanupStatus, Effect, LeaseStatus, Policy, Reason, ReleaseStatus, Teardown};
 use lease_events::lease::{LeaseEvent, LeaseState};
 use lease_events::record::{Position, RecordedEvent, StreamId};
 use lease_events::run::{RunEvent, RunReleased};
+use lease_events::secret::{SecretEvent, SecretState};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -185,6 +186,7 @@ fn other_stories() -> Vec<(&'static str, Vec<RecordedEvent>)> {
     let command = CommandId::derived(&["command"]);
     vec![
         ("environment", story(&environment, &crate::environment::life())),
+        ("secret", story(&StreamId::secret(SecretId::derived(&["secret"])), &crate::secret::life())),
         (
             "run",
             story(
@@ -217,6 +219,7 @@ fn rewritten(event: &RecordedEvent) -> String {
     let data = match event.stream_id.category() {
         "lease" => decode::<LeaseEvent>(event).map(|event| event.data()),
         "environment" => decode::<EnvironmentEvent>(event).map(|event| event.data()),
+        "secret" => decode::<SecretEvent>(event).map(|event| event.data()),
         "run" => decode::<RunEvent>(event).map(|event| event.data()),
         "command" => decode::<CommandEvent>(event).map(|event| event.data()),
         category => panic!("no events of category {category}"),
@@ -257,6 +260,7 @@ fn the_golden_stories_still_fold_into_what_they_did() {
             "environment" => {
                 EnvironmentState::fold(&events).map(|state| serde_json::to_value(state).expect("a state is JSON"))
             }
+            "secret" => SecretState::fold(&events).map(|state| serde_json::to_value(state).expect("a state is JSON")),
             _ => continue,
         };
         let mut state = folded.unwrap_or_else(|error| panic!("{story}: {error}"));

@@ -11,4 +11,5 @@ mod histories;
 mod properties;
 mod samples;
 mod schemas;
+mod secret;
 mod stories;

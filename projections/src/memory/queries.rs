@@ -8,12 +8,14 @@ use lease_events::environment::EnvironmentState;
 use lease_events::id::{CompanyId, EnvironmentId, LeaseId, RunId};
 use lease_events::lease::state::LeaseState;
 use lease_events::record::Position;
+use lease_events::secret::SecretState;
 use tokio::sync::mpsc;
 
 use super::{MemoryReadModel, seen};
 use crate::projection::{ProjectionStatus, QueryError};
 use crate::read_model::{
-    EnvironmentFilter, LeaseFilter, ROWS_MAX, ReadModel, RebuildProgress, RebuildReport, ReusableFilter, VerifyReport,
+    EnvironmentFilter, LeaseFilter, ROWS_MAX, ReadModel, RebuildProgress, RebuildReport, ReusableFilter, SecretFilter,
+    VerifyReport,
 };
 use crate::reusable_leases::ReusableLease;
 
@@ -130,6 +132,19 @@ impl ReadModel for MemoryReadModel {
         environments.sort_by_key(|environment| Reverse(environment.created_position));
         environments.truncate(filter.limit.min(ROWS_MAX));
         Ok(environments)
+    }
+
+    async fn secrets(&self, filter: &SecretFilter) -> Result<Vec<SecretState>, QueryError> {
+        let mut secrets = self.collect(|secret: &SecretState| {
+            let wanted = equal(filter.company_id.as_ref(), &secret.company_id)
+                && equal(filter.name.as_ref(), &secret.name)
+                && equal(filter.status.as_ref(), &secret.status)
+                && filter.before.is_none_or(|before| secret.created_position < before);
+            wanted.then(|| secret.clone())
+        });
+        secrets.sort_by_key(|secret| Reverse(secret.created_position));
+        secrets.truncate(filter.limit.min(ROWS_MAX));
+        Ok(secrets)
     }
 
     async fn statuses(&self) -> Result<Vec<ProjectionStatus>, QueryError> {

@@ -8,6 +8,7 @@ use lease_events::environment::EnvironmentState;
 use lease_events::id::{CompanyId, EnvironmentId, LeaseId, RunId};
 use lease_events::lease::state::LeaseState;
 use lease_events::record::Position;
+use lease_events::secret::{SecretState, SecretStatus};
 use lease_events::store::EventStore as _;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Sqlite};
@@ -18,10 +19,11 @@ use crate::current_leases::{self, UNSETTLED};
 use crate::environments;
 use crate::projection::{ProjectionStatus, QueryError, Value};
 use crate::read_model::{
-    EnvironmentFilter, LeaseFilter, ROWS_MAX, ReadModel, RebuildProgress, RebuildReport, ReusableFilter, VerifyReport,
-    WAIT_POLL,
+    EnvironmentFilter, LeaseFilter, ROWS_MAX, ReadModel, RebuildProgress, RebuildReport, ReusableFilter, SecretFilter,
+    VerifyReport, WAIT_POLL,
 };
 use crate::reusable_leases::ReusableLease;
+use crate::secrets;
 
 const LEASE: &str = "SELECT * FROM current_leases WHERE lease_id = ?";
 const OPEN_OF_RUN: &str =
@@ -84,6 +86,11 @@ impl ReadModel for SqliteReadModel {
     async fn environments(&self, filter: &EnvironmentFilter) -> Result<Vec<EnvironmentState>, QueryError> {
         let rows = self.fetch(list_environments(filter)).await?;
         rows.iter().map(|row| decode::state(&environments::TABLE, row)).collect()
+    }
+
+    async fn secrets(&self, filter: &SecretFilter) -> Result<Vec<SecretState>, QueryError> {
+        let rows = self.fetch(list_secrets(filter)).await?;
+        rows.iter().map(|row| decode::state(&secrets::TABLE, row)).collect()
     }
 
     async fn statuses(&self) -> Result<Vec<ProjectionStatus>, QueryError> {
@@ -224,6 +231,16 @@ pub(super) fn list_environments(filter: &EnvironmentFilter) -> QueryBuilder<Sqli
     query.equal("name", filter.name.as_ref());
     query.equal("driver", filter.driver.as_ref());
     query.equal("status", filter.status.map(lease_events::environment::EnvironmentStatus::as_str));
+    query.below("created_position", filter.before);
+    query.end("created_position DESC", filter.limit)
+}
+
+/// The list of secrets that `filter` asks for.
+pub(super) fn list_secrets(filter: &SecretFilter) -> QueryBuilder<Sqlite> {
+    let mut query = Conditions::new("SELECT * FROM secrets");
+    query.equal("company_id", filter.company_id);
+    query.equal("name", filter.name.as_ref());
+    query.equal("status", filter.status.map(SecretStatus::as_str));
     query.below("created_position", filter.before);
     query.end("created_position DESC", filter.limit)
 }

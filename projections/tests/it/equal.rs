@@ -7,10 +7,11 @@ use lease_events::lease::state::LeaseState;
 use lease_events::lease::vocabulary::{CleanupStatus, LeaseStatus};
 use lease_events::record::{Position, StreamId};
 use lease_events::seam::Clock as _;
+use lease_events::secret::SecretStatus;
 use lease_events::store::{Direction, EventStore};
 use lease_projections::current_leases;
 use lease_projections::memory::{MemoryProjections, MemoryReadModel};
-use lease_projections::read_model::{EnvironmentFilter, LeaseFilter, ReadModel, ReusableFilter};
+use lease_projections::read_model::{EnvironmentFilter, LeaseFilter, ReadModel, ReusableFilter, SecretFilter};
 use lease_stores::memory::MemoryStore;
 use proptest::prelude::*;
 use tokio::sync::mpsc;
@@ -20,7 +21,7 @@ use crate::history::{
 };
 use crate::world::{Ticks, World};
 
-const TABLES: [&str; 3] = ["current_leases", "reusable_leases", "environments"];
+const TABLES: [&str; 4] = ["current_leases", "reusable_leases", "environments", "secrets"];
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
@@ -51,7 +52,7 @@ async fn check(steps: &[crate::history::Step]) {
         as_folded(&world, number).await;
     }
     let head = world.store.head().await.expect("the log can be read");
-    assert_eq!(world.positions().await, [head.0; 3]);
+    assert_eq!(world.positions().await, [head.0; 4]);
 }
 
 /// A lease as its row gives it back is the fold of its stream; and columns and rest name every field of it, so that
@@ -144,6 +145,12 @@ async fn same_answers(one: &dyn ReadModel, other: &dyn ReadModel) {
     let named = EnvironmentFilter { name: Some("fast".to_owned()), limit: 9, ..Default::default() };
     assert_eq!(one.environments(&named).await, other.environments(&named).await);
     assert_eq!(one.environment(environment()).await, other.environment(environment()).await);
+    for (name, company_id) in [(Some("key".to_owned()), None), (None, Some(company()))] {
+        let filter = SecretFilter { name, company_id, limit: 9, ..Default::default() };
+        assert_eq!(one.secrets(&filter).await, other.secrets(&filter).await);
+    }
+    let removed = SecretFilter { status: Some(SecretStatus::Removed), limit: 9, ..Default::default() };
+    assert_eq!(one.secrets(&removed).await, other.secrets(&removed).await);
     assert_eq!(one.statuses().await, other.statuses().await);
 }
 

@@ -4,7 +4,7 @@ use chrono::{DateTime, Duration, Utc};
 use lease_events::codec::{DomainEvent, encode};
 use lease_events::environment::{EnvironmentArchived, EnvironmentCreated, EnvironmentEvent, EnvironmentProbed};
 use lease_events::failure::Fault;
-use lease_events::id::{CommandId, CompanyId, EnvironmentId, LeaseId, LedgerId, RunId};
+use lease_events::id::{CommandId, CompanyId, EnvironmentId, LeaseId, LedgerId, RunId, SecretId};
 use lease_events::lease::event::{
     LeaseAcquireFailed, LeaseCleanupFailed, LeaseCleanupSucceeded, LeaseEffectUnknown, LeaseEvent,
     LeaseProviderAcquired, LeaseReleaseRequested, LeaseReleased, LeaseRenewed, LeaseRequested, LeaseReuseClaimed,
@@ -15,6 +15,9 @@ use lease_events::lease::vocabulary::{
     CleanupStatus, Effect, LeaseStatus, Policy, Reason, ReceiptState, ReleaseStatus, Teardown, WorkspaceKind,
 };
 use lease_events::record::{Actor, ActorKind, Metadata, NewEvent, StreamId};
+use lease_events::secret::{
+    SecretCreated, SecretEvent, SecretProviderKind, SecretRead, SecretRemoved, SecretVersionAdded,
+};
 use lease_events::store::{Append, EventStore, Expected};
 use proptest::prelude::*;
 use serde_json::json;
@@ -176,7 +179,13 @@ pub(crate) async fn append<E: DomainEvent>(store: &dyn EventStore, stream: &Stre
     store.append(append).await.expect("nobody else appends to this stream").position().0
 }
 
-/// Appends those of `steps` that are legal; every third append also says something of an environment.
+/// The one secret.
+pub(crate) fn secret() -> SecretId {
+    SecretId::derived(&["secret"])
+}
+
+/// Appends those of `steps` that are legal; every third append also says something of an
+/// environment and of a secret.
 pub(crate) async fn play(store: &dyn EventStore, steps: &[Step]) {
     let mut made = false;
     for (number, step) in steps.iter().enumerate() {
@@ -190,13 +199,27 @@ pub(crate) async fn play(store: &dyn EventStore, steps: &[Step]) {
         }
         if number % 3 == 0 {
             append(store, &StreamId::environment(environment()), &[environment_event(made, step.2)]).await;
+            append(store, &StreamId::secret(secret()), &secret_events(made)).await;
             made = true;
         }
     }
     if made && steps.len().is_multiple_of(2) {
         let archived: EnvironmentEvent = EnvironmentArchived { note: None }.into();
         append(store, &StreamId::environment(environment()), &[archived]).await;
+        let removed: SecretEvent = SecretRemoved { note: None }.into();
+        append(store, &StreamId::secret(secret()), &[removed]).await;
     }
+}
+
+/// A secret with its first version, then reads of it.
+fn secret_events(made: bool) -> Vec<SecretEvent> {
+    if made {
+        let purpose = "acquire".to_owned();
+        return vec![SecretRead { version: 1, environment_id: None, lease_id: Some(lease(1)), purpose }.into()];
+    }
+    let created = SecretCreated { secret_id: secret(), company_id: company(), name: "key".to_owned(), generation: 0 };
+    let provider = SecretProviderKind::File;
+    vec![created.into(), SecretVersionAdded { version: 1, provider, locator: "key".to_owned() }.into()]
 }
 
 fn environment_event(made: bool, variant: u8) -> EnvironmentEvent {

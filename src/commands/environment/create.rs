@@ -7,7 +7,10 @@ use lease_events::store::AppendError;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Command, CommandError, Context};
+use super::{Command, CommandError, Context, secret_owner};
+use crate::commands::secret::intern;
+use crate::drivers::Drivers;
+use crate::secrets::fields;
 
 /// Longest name of an environment, in bytes.
 pub const NAME_BYTES_MAX: usize = 100;
@@ -21,8 +24,20 @@ pub struct CreateEnvironment {
     pub name: String,
     /// The key of the driver.
     pub driver: String,
-    /// The driver's config.
+    /// The driver's config. A plaintext in a secret field becomes a secret, and a reference to it is kept.
     pub config: Value,
+}
+
+impl CreateEnvironment {
+    /// The request with every plaintext hidden: what its digest is made of. Where the driver is not known, neither is
+    /// which fields are secret, and none is shown.
+    #[must_use]
+    pub fn without_plaintexts(&self, drivers: &Drivers) -> Self {
+        let config = drivers
+            .get(&self.driver)
+            .map_or(Value::Null, |driver| fields::hidden(&self.config, &driver.secret_fields(&self.config)));
+        Self { config, ..self.clone() }
+    }
 }
 
 /// Creates it, with the config in the driver's normal form.
@@ -36,8 +51,11 @@ pub async fn create(
         .drivers
         .get(&request.driver)
         .ok_or_else(|| CommandError::UnknownDriver { driver: request.driver.clone(), known: context.drivers.keys() })?;
-    let config = driver.validate(&request.config).await?;
     let company_id = request.company_id;
+    let owner = secret_owner(&request.driver, &request.name);
+    let fields = driver.secret_fields(&request.config);
+    let mut interned = intern::plan(context, company_id, &owner, request.config.clone(), &fields).await?;
+    let config = driver.validate(&interned.config).await?;
     let mut generation: u32 = 0;
     loop {
         let environment_id =
@@ -53,6 +71,7 @@ pub async fn create(
                 });
             }
             None => {
+                interned.keep(context, command, company_id).await?;
                 let created = EnvironmentCreated {
                     environment_id,
                     company_id,

@@ -48,6 +48,11 @@ pub async fn load_in(
         .ok_or(CommandError::UnknownEnvironment { environment_id, company_id })
 }
 
+/// What the secrets are named after that come from the config of an environment.
+fn secret_owner(driver: &str, name: &str) -> String {
+    format!("environment/{driver}/{name}")
+}
+
 /// Refuses where the caller decided on another revision than the present one.
 fn check_revision(if_revision: Option<u64>, state: &EnvironmentState) -> Result<(), CommandError> {
     match if_revision {

@@ -112,6 +112,10 @@ impl EnvironmentDriver for SshDriver {
         KEY
     }
 
+    fn secret_fields(&self, _config: &Value) -> Vec<String> {
+        vec!["/privateKeySecretRef".to_owned()]
+    }
+
     fn traits(&self, config: &Value) -> DriverTraits {
         let connect = Config::parse(config).map(|config| config.connect_timeout + CALL_TIMEOUT_MARGIN);
         DriverTraits {

@@ -22,6 +22,7 @@ use lease_ledger::drivers::sandbox::fake::FakeProvider;
 use lease_ledger::drivers::{Drivers, EnvironmentDriver};
 use lease_ledger::ledger::Ledger;
 use lease_ledger::queries::AsOf;
+use lease_ledger::secrets::settings::SecretSettings;
 use lease_ledger::wiring;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -111,7 +112,11 @@ impl Bench {
     pub(crate) fn new() -> Self {
         let clock = SimulatedClock::start();
         let provider = FakeProvider::in_memory(clock.clone());
-        let ledger = wiring::open_in_memory(clock.clone(), Arc::new(CountedIds::default()), drivers(&provider));
+        let ledger =
+            wiring::open_in_memory(clock.clone(), Arc::new(CountedIds::default()), &SecretSettings::default(), |_| {
+                Ok(drivers(&provider))
+            });
+        let ledger = ledger.expect("memory is always there");
         Self { ledger, clock, provider }
     }
 

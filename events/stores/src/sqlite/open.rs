@@ -16,9 +16,12 @@ use super::rows::time_text;
 /// `PRAGMA application_id` of a ledger file: the bytes `LLdg`. Never changed: it is how a ledger is known.
 const APPLICATION_ID: i64 = 0x4c4c_6467;
 /// In their order; the file's format (`PRAGMA user_version`) is how many of them it has seen. Append only.
-const MIGRATIONS: [&str; 1] = [include_str!("../../../../migrations/sqlite/0001_log.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../../../../migrations/sqlite/0001_log.sql"),
+    include_str!("../../../../migrations/sqlite/0002_secrets.sql"),
+];
 /// The newest format that this program reads and writes.
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
 const _: () = assert!(FORMAT.unsigned_abs() == MIGRATIONS.len() as u64, "the format counts the migrations");
 
 /// How long a statement waits for another process's lock.

@@ -86,4 +86,8 @@ async fn look_ups_go_through_an_index() {
     )
     .await;
     expect(list_environments(&EnvironmentFilter { limit: 5, ..Default::default() }).sql().as_str(), "newest").await;
+    let named = SecretFilter { company_id, name: Some("x".to_owned()), limit: 1, ..Default::default() };
+    expect(list_secrets(&named).sql().as_str(), "name").await;
+    expect(list_secrets(&SecretFilter { company_id, limit: 5, ..Default::default() }).sql().as_str(), "company").await;
+    expect(list_secrets(&SecretFilter { limit: 5, ..Default::default() }).sql().as_str(), "newest").await;
 }

@@ -99,13 +99,13 @@ async fn a_database_of_another_program_is_refused_and_left_alone() {
 async fn a_ledger_of_a_newer_format_is_refused() {
     let place = SqlitePlace::new();
     place.store().await.close().await;
-    with_sqlite(&place.path(), "PRAGMA user_version = 2").await;
+    with_sqlite(&place.path(), "PRAGMA user_version = 3").await;
     let error = refusal(&place, &place.path()).await;
-    assert_eq!(error, OpenError::NewerFormat { path: place.path(), found: 2, known: 1 });
+    assert_eq!(error, OpenError::NewerFormat { path: place.path(), found: 3, known: 2 });
     assert!(
         error
             .to_string()
-            .ends_with("has format 2, and this lease-ledger knows formats up to 1; use a newer lease-ledger")
+            .ends_with("has format 3, and this lease-ledger knows formats up to 2; use a newer lease-ledger")
     );
 }
 
