@@ -5,4 +5,5 @@ mod support;
 mod architecture;
 mod cli;
 mod commands;
+mod secrets;
 mod tidy;
