@@ -7,4 +7,5 @@ mod cli;
 mod commands;
 mod http;
 mod race;
+mod secrets;
 mod tidy;

@@ -4,5 +4,6 @@
 
 mod memory;
 mod model;
+mod sealed;
 mod sqlite;
 mod support;

@@ -110,6 +110,21 @@ async fn a_ledger_of_a_newer_format_is_refused() {
 }
 
 #[tokio::test]
+async fn a_ledger_of_the_first_format_is_brought_to_the_newest_and_keeps_what_it_has() {
+    let place = SqlitePlace::new();
+    let store = place.store().await;
+    store.append(append("a", Expected::NoStream, &["one"])).await.unwrap();
+    let id = store.ledger_id();
+    store.close().await;
+    with_sqlite(&place.path(), "DROP TABLE secret_versions; PRAGMA user_version = 1").await;
+    let store = place.store().await;
+    assert_eq!((store.ledger_id(), store.head().await.unwrap().0), (id, 1));
+    let values: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM secret_versions").fetch_one(store.reader()).await.unwrap();
+    assert_eq!(values, 0);
+}
+
+#[tokio::test]
 async fn a_name_that_sqlite_reads_otherwise_is_only_a_name() {
     let place = SqlitePlace::new();
     for name in ["file:x?mode=memory", ":memory:", "with space & \"quote\".db"] {
