@@ -21,9 +21,11 @@ use lease_events::seam::Ids;
 
 /// How many chunks of output wait between the pipes and the sifting; each is at most as large as a pipe.
 const CHUNKS_WAITING_MAX: usize = 4;
+/// How often it is looked whether a command that is to be killed has started; with the pause between, ten seconds.
+const START_LOOKS_MAX: u32 = 2_000;
 /// How often it is looked whether ssh has ended, once the command has; with the pause between, two seconds.
 const END_LOOKS_MAX: u32 = 400;
-const END_PAUSE: Duration = Duration::from_millis(5);
+const LOOK_PAUSE: Duration = Duration::from_millis(5);
 /// What ssh exits with where it failed itself, and sometimes where a command exits so.
 const SSH_FAILED: i32 = 255;
 /// What an exit code is above where a signal ended the command, as shells have it. A program that exits with such a
@@ -209,6 +211,15 @@ struct FarTree {
 }
 
 impl FarTree {
+    /// Waits until ssh has ended, or something is so, for so many looks.
+    async fn wait(&self, looks_max: u32, is_so: impl Fn(&Live) -> bool + Send) {
+        let mut looks = 0;
+        while looks < looks_max && self.runs() && !is_so(&self.live) {
+            looks += 1;
+            tokio::time::sleep(LOOK_PAUSE).await;
+        }
+    }
+
     /// Whether ssh still runs: it ends when the supervisor has reported, or with the connection.
     fn runs(&self) -> bool {
         self.ssh.is_some_and(proc::runs)
@@ -237,12 +248,10 @@ impl Tree for FarTree {
         if !self.runs() {
             return true;
         }
+        // What is still on its way there cannot be killed yet, and would start afterwards.
+        self.wait(START_LOOKS_MAX, |live| live.session.get().is_some()).await;
         let killed = self.connection.kill("KILL", &self.mark, self.live.session.get().copied()).await;
-        let mut looks = 0;
-        while self.runs() && looks < END_LOOKS_MAX {
-            looks += 1;
-            tokio::time::sleep(END_PAUSE).await;
-        }
+        self.wait(END_LOOKS_MAX, |_| false).await;
         // With the connection, whatever ran over it ends.
         killed || self.connection.is_over()
     }

@@ -214,7 +214,8 @@ async fn nothing_outlives_a_command_whatever_it_does() {
         ("82018", "sleep 82018 & kill -KILL 0", false),
     ];
     for (number, script, endless) in cases {
-        let brief = Command { timeout: Some(Duration::from_millis(600)), ..shell(script) };
+        let timeout = if endless { Duration::from_millis(600) } else { Duration::from_secs(30) };
+        let brief = Command { timeout: Some(timeout), ..shell(script) };
         let ran = done(subject.run(&scope, &held, brief).await);
         assert_eq!(ran.execution.timed_out, endless, "{script}: {ran:?}");
         assert!(!runs(&format!("sleep {number}")), "left behind by: {script}");
