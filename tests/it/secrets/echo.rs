@@ -11,8 +11,8 @@ use lease_events::lease::event::Receipt;
 use lease_events::lease::vocabulary::{Policy, ReceiptState, ReleaseStatus, WorkspaceKind};
 use lease_ledger::drivers::{
     Acquired, Command, Diagnostic, DriverTraits, EnvironmentDriver, Execution, Held, InvalidConfig, LeasePlan,
-    LeaseScope, Listed, OnResumeFailure, Outcome, OutputSink, PlanRequest, ProbeReport, Realized, RemotePlace, Resumed,
-    Severity, SyncStrategy, Workspace,
+    LeaseScope, Listed, OnResumeFailure, Outcome, OutputSink, PlanRequest, ProbeReport, ProbeScope, Realized,
+    RemotePlace, Resumed, Severity, SyncStrategy, Workspace,
 };
 use serde_json::{Map, Value, json};
 
@@ -99,7 +99,7 @@ impl EnvironmentDriver for Echo {
         })
     }
 
-    async fn probe(&self, _: &Value) -> ProbeReport {
+    async fn probe(&self, _: &ProbeScope, _: &Value) -> ProbeReport {
         let finding = Diagnostic { severity: Severity::Info, message: self.said(), code: Some(self.said()) };
         ProbeReport { ok: true, summary: format!("It would work with {}.", self.said()), diagnostics: vec![finding] }
     }
