@@ -41,12 +41,12 @@ async fn a_step_that_fails_stalls_its_own_projection_until_it_is_mended() {
     assert!(matches!(error, QueryError::Stalled { position: 4, .. }), "{error}");
     broken.store(false, Ordering::SeqCst);
     world.model.catch_up().await.expect("it is mended");
-    assert_eq!((world.stalled("counts").await, world.positions().await), (None, vec![8; 4]));
+    assert_eq!((world.stalled("counts").await, world.positions().await), (None, vec![8; 5]));
     let report = world.model.verify("counts").await.expect("it can be verified");
     assert_eq!((report.rows, report.differences), (1, vec![]));
 
     one_lease(&*world.store, 3).await;
-    assert_eq!(world.positions().await, [12; 4], "it follows inline again");
+    assert_eq!(world.positions().await, [12; 5], "it follows inline again");
     assert_eq!(world.model.verify("counts").await.expect("it can be verified").differences, []);
 }
 
@@ -140,7 +140,7 @@ async fn a_step_that_fails_in_memory_stalls_its_own_projection_too() {
     one_lease(&*store, 2).await;
     let statuses = model.statuses().await.expect("it reads");
     assert_eq!(statuses.iter().map(|status| status.position).collect::<Vec<_>>(), [8, 8, 8, 8, 4]);
-    assert!(statuses[3].stalled.is_some() && model.catch_up().await.is_err());
+    assert!(statuses[4].stalled.is_some() && model.catch_up().await.is_err());
     broken.store(false, Ordering::SeqCst);
     model.catch_up().await.expect("it is mended");
     assert_eq!(model.verify("counts").await.expect("it can be verified").differences, []);
