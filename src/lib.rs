@@ -5,3 +5,6 @@ pub mod drivers;
 pub mod ledger;
 pub mod queries;
 pub mod wiring;
+pub mod workers;
+
+mod processes;

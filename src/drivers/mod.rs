@@ -25,7 +25,6 @@ pub mod sandbox;
 pub mod secrets;
 
 mod config;
-mod proc;
 mod process;
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use tokio::net::unix::pipe;
 use super::config::Config;
 use super::store::Running;
 use crate::drivers::Execution;
-use crate::drivers::proc::{self, Stat, Usage, signal_name};
+use crate::processes::proc::{self, Stat, Usage, signal_name};
 use crate::drivers::process::Tree;
 
 /// How often memory and processes are looked at.
