@@ -23,8 +23,8 @@ use super::config::{Fields, object};
 use super::process::{self, Start, TIMEOUT_DEFAULT, Tree};
 use super::{
     Acquired, Command, Diagnostic, DriverTraits, EnvironmentDriver, Execution, Held, InvalidConfig, LeasePlan,
-    LeaseScope, Listed, OnResumeFailure, Outcome, OutputSink, PlanRequest, ProbeReport, Realized, RemotePlace, Resumed,
-    Severity, SyncStrategy, Workspace,
+    LeaseScope, Listed, OnResumeFailure, Outcome, OutputSink, PlanRequest, ProbeReport, ProbeScope, Realized,
+    RemotePlace, Resumed, Severity, SyncStrategy, Workspace,
 };
 use crate::processes::proc::Stat;
 use crate::processes::tree::{MARK, MarkedTree};
@@ -113,7 +113,7 @@ impl EnvironmentDriver for LocalDriver {
         })
     }
 
-    async fn probe(&self, config: &Value) -> ProbeReport {
+    async fn probe(&self, _: &ProbeScope, config: &Value) -> ProbeReport {
         match Config::parse(config) {
             Ok(_) => ProbeReport {
                 ok: true,
@@ -177,7 +177,7 @@ impl EnvironmentDriver for LocalDriver {
         }
     }
 
-    async fn list(&self, _: &Value) -> Outcome<Vec<Listed>> {
+    async fn list(&self, _: &ProbeScope, _: &Value) -> Outcome<Vec<Listed>> {
         Outcome::Refused(Fault::new("not-supported", "Environment driver \"local\" does not support list."))
     }
 }

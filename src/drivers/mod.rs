@@ -21,8 +21,10 @@ use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 
 pub mod local;
+pub mod plugin;
 pub mod sandbox;
 pub mod secrets;
+pub mod ssh;
 
 mod config;
 mod process;
@@ -104,6 +106,15 @@ pub struct LeaseScope {
     pub fencing_token: u64,
     /// The number of the try, from 1.
     pub attempt: u32,
+}
+
+/// For whom a probe or listing looks: whose secrets it may read, and what a plugin is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProbeScope {
+    /// The tenant.
+    pub company_id: CompanyId,
+    /// The environment.
+    pub environment_id: EnvironmentId,
 }
 
 /// What an acquire is to be decided on, before anything happens.
@@ -367,7 +378,7 @@ pub trait EnvironmentDriver: Send + Sync {
     fn plan(&self, request: &PlanRequest<'_>) -> Result<LeasePlan, InvalidConfig>;
 
     /// Looks whether an environment with this config would work. It changes nothing, and is no activity.
-    async fn probe(&self, config: &Value) -> ProbeReport;
+    async fn probe(&self, scope: &ProbeScope, config: &Value) -> ProbeReport;
 
     /// Makes a new provider lease. `requested_expires_at` is a wish; what the provider confirms counts.
     async fn acquire(&self, scope: &LeaseScope, requested_expires_at: Option<DateTime<Utc>>) -> Outcome<Acquired>;
@@ -394,7 +405,7 @@ pub trait EnvironmentDriver: Send + Sync {
     ) -> Outcome<Execution>;
 
     /// What the provider holds now for this config, whoever made it. Refused where `can_list` is not declared.
-    async fn list(&self, config: &Value) -> Outcome<Vec<Listed>>;
+    async fn list(&self, scope: &ProbeScope, config: &Value) -> Outcome<Vec<Listed>>;
 }
 
 /// The registered drivers, by key.

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Command, Execution, Outcome, OutputChunk, OutputSink, OutputStream};
 use crate::processes::proc::{Stat, signal_name};
-use crate::processes::spawn::spawn;
+pub(super) use crate::processes::spawn::spawn;
 
 /// How long a command may take to end by itself after SIGTERM, before SIGKILL.
 pub(super) const TERM_GRACE: Duration = Duration::from_secs(2);

@@ -10,18 +10,22 @@ const NEXTEST_VERSION: &str = "0.9.143";
 /// A program that tests start, and the Debian package that has it.
 struct Program {
     name: &'static str,
+    /// An argument that it answers.
+    asked: &'static str,
     package: &'static str,
     what_for: &'static str,
 }
 
 const PROGRAMS: &[Program] = &[
-    Program { name: "bwrap", package: "bubblewrap", what_for: "the sandbox" },
-    Program { name: "prlimit", package: "util-linux", what_for: "the sandbox's limits" },
+    Program { name: "bwrap", asked: "--version", package: "bubblewrap", what_for: "the sandbox" },
+    Program { name: "prlimit", asked: "--version", package: "util-linux", what_for: "the sandbox's limits" },
+    Program { name: "ssh", asked: "-V", package: "openssh-client", what_for: "the client of the driver ssh" },
+    Program { name: "/usr/sbin/sshd", asked: "-V", package: "openssh-server", what_for: "what tests of ssh log in to" },
 ];
 
 /// Installs the Debian packages whose programs are missing.
 pub(crate) fn install_programs() -> Result<()> {
-    let missing: Vec<&Program> = PROGRAMS.iter().filter(|program| !answers(program.name, &["--version"])).collect();
+    let missing: Vec<&Program> = PROGRAMS.iter().filter(|program| !answers(program.name, &[program.asked])).collect();
     if missing.is_empty() {
         return Ok(());
     }

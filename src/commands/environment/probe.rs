@@ -5,7 +5,7 @@ use lease_events::id::{CompanyId, EnvironmentId};
 use serde::Serialize;
 
 use super::{Command, CommandError, Context};
-use crate::drivers::ProbeReport;
+use crate::drivers::{ProbeReport, ProbeScope};
 
 /// What is asked.
 #[derive(Debug, Clone, Serialize)]
@@ -27,7 +27,8 @@ pub async fn probe(
         driver: environment.driver.clone(),
         known: context.drivers.keys(),
     })?;
-    let report = driver.probe(&environment.config).await;
+    let scope = ProbeScope { company_id: request.company_id, environment_id: request.environment_id };
+    let report = driver.probe(&scope, &environment.config).await;
     let probed = EnvironmentProbed { ok: report.ok, summary: report.summary.clone() };
     let state = super::change(context, command, request.environment_id, request.company_id, |_| {
         Ok(Some(probed.clone().into()))
