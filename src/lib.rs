@@ -35,3 +35,6 @@ pub mod queries;
 pub mod secrets;
 pub mod telemetry;
 pub mod wiring;
+pub mod workers;
+
+mod processes;

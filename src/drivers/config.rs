@@ -67,6 +67,16 @@ impl<'a> Fields<'a> {
         self.read(key)
     }
 
+    /// An object, whatever is in it.
+    pub(super) fn object(&mut self, key: &'static str) -> Option<&'a Map<String, Value>> {
+        let value = self.read(key)?;
+        if value.as_object().is_none() {
+            // Its text is not shown: it may be a secret that stands in the wrong place.
+            self.fault(format!("\"{key}\" must be an object, such as {{}}."));
+        }
+        value.as_object()
+    }
+
     /// A fault that the caller found itself.
     pub(super) fn fault(&mut self, sentence: String) {
         self.faults.push(sentence);

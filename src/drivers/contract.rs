@@ -56,6 +56,12 @@ impl Subject {
         }
     }
 
+    /// For whom a probe or listing looks.
+    pub(super) fn probe_scope(&self) -> ProbeScope {
+        let scope = self.scope();
+        ProbeScope { company_id: scope.company_id, environment_id: scope.environment_id }
+    }
+
     /// Acquires; panics where that is not done.
     pub(super) async fn acquire(&self, scope: &LeaseScope) -> Held {
         held(done(self.driver.acquire(scope, None).await))
@@ -148,9 +154,7 @@ async fn config_is_checked(subject: &Subject) {
     let request = PlanRequest { config: &normal, has_run: false, has_execution_workspace: true };
     let plan = subject.driver.plan(&request).unwrap();
     assert_eq!((plan.policy, plan.may_take_over), (Policy::Ephemeral, false), "an ad-hoc acquire leaves nothing");
-    let asker = subject.scope();
-    let scope = ProbeScope { company_id: asker.company_id, environment_id: asker.environment_id };
-    let report = subject.driver.probe(&scope, &normal).await;
+    let report = subject.driver.probe(&subject.probe_scope(), &normal).await;
     assert!(report.ok, "{report:?}");
 }
 
@@ -312,17 +316,17 @@ async fn stale_holders_are_refused(subject: &Subject) {
 
 async fn listing_shows_labels(subject: &Subject) {
     if !subject.driver.traits(&subject.config).can_list {
-        assert_eq!(refused(subject.driver.list(&subject.config).await), "not-supported");
+        assert_eq!(refused(subject.driver.list(&subject.probe_scope(), &subject.config).await), "not-supported");
         return;
     }
     let scope = subject.scope();
     let held = subject.acquire(&scope).await;
-    let listed = done(subject.driver.list(&subject.config).await);
+    let listed = done(subject.driver.list(&subject.probe_scope(), &subject.config).await);
     let ours = listed.iter().find(|one| one.lease_id == Some(scope.lease_id)).expect("it is listed");
     assert_eq!(Some(&ours.provider_lease_id), held.provider_lease_id.as_ref());
     assert_eq!(ours.ledger_id, Some(scope.ledger_id));
     assert!(ours.created_at.is_some_and(|at| at > DateTime::UNIX_EPOCH));
     done(subject.driver.destroy(&scope, &held).await);
-    let listed = done(subject.driver.list(&subject.config).await);
+    let listed = done(subject.driver.list(&subject.probe_scope(), &subject.config).await);
     assert!(listed.iter().all(|one| one.lease_id != Some(scope.lease_id)));
 }

@@ -20,23 +20,19 @@ use rustix::process::Signal;
 use serde_json::{Map, Value, json};
 
 use super::config::{Fields, object};
-use super::proc::{self, ProcessId, Stat};
 use super::process::{self, Start, TIMEOUT_DEFAULT, Tree};
 use super::{
     Acquired, Command, Diagnostic, DriverTraits, EnvironmentDriver, Execution, Held, InvalidConfig, LeasePlan,
     LeaseScope, Listed, OnResumeFailure, Outcome, OutputSink, PlanRequest, ProbeReport, ProbeScope, Realized,
     RemotePlace, Resumed, Severity, SyncStrategy, Workspace,
 };
+use crate::processes::proc::Stat;
+use crate::processes::tree::{MARK, MarkedTree};
 
-/// The environment variable that marks a command's processes; its value is fresh for each command.
-const MARK: &str = "LEASE_EXECUTION_ID";
 /// Where programs are looked for, where this process has no `PATH` itself.
 const PATH_DEFAULT: &str = "/usr/local/bin:/usr/bin:/bin";
 /// Most bytes of output, where the config does not say: 64 MiB.
 const OUTPUT_BYTES_DEFAULT: u64 = 64 * 1_024 * 1_024;
-/// How often a tree is looked for and killed until nothing is left; with the pause between, five seconds.
-const KILL_ROUNDS_MAX: u32 = 1_000;
-const KILL_ROUND_PAUSE: Duration = Duration::from_millis(5);
 
 /// The driver.
 pub struct LocalDriver {
@@ -174,14 +170,14 @@ impl EnvironmentDriver for LocalDriver {
         }
         let program = command.command.clone();
         let mark = self.ids.fresh().to_string();
-        let tree = MarkedTree { root: None, mark: format!("{MARK}={mark}").into_bytes() };
+        let tree = MarkedTree::new(&mark);
         match process::run(Self::start(&config, command, &mark), Box::new(tree), output).await {
             Ok(execution) => Outcome::Done(execution),
             Err(error) => error.outcome(&program),
         }
     }
 
-    async fn list(&self, _: &Value) -> Outcome<Vec<Listed>> {
+    async fn list(&self, _: &ProbeScope, _: &Value) -> Outcome<Vec<Listed>> {
         Outcome::Refused(Fault::new("not-supported", "Environment driver \"local\" does not support list."))
     }
 }
@@ -212,39 +208,10 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The processes of one command, found by descent, group and mark.
-struct MarkedTree {
-    root: Option<ProcessId>,
-    mark: Vec<u8>,
-}
-
-impl MarkedTree {
-    fn members(&self) -> Vec<ProcessId> {
-        let Some(root) = self.root else { return Vec::new() };
-        // Nothing that was there before the command can be part of it.
-        let processes: Vec<Stat> = proc::all().into_iter().filter(|stat| stat.id.started >= root.started).collect();
-        let root_runs = processes.iter().any(|stat| stat.id == root);
-        let root_reused = !root_runs && processes.iter().any(|stat| stat.id.pid == root.pid);
-        let mut members: Vec<Stat> = processes.clone();
-        let descended = if root_runs { proc::descendants(&processes, root.pid) } else { Vec::new() };
-        members.retain(|stat| {
-            let descends = descended.iter().any(|other| other.id == stat.id);
-            let in_group = stat.group == root.pid && !root_reused;
-            !stat.zombie && (descends || in_group || self.bears_mark(stat.id.pid))
-        });
-        members.into_iter().map(|stat| stat.id).collect()
-    }
-
-    fn bears_mark(&self, pid: i32) -> bool {
-        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        environment.split(|byte| *byte == 0).any(|variable| variable == self.mark)
-    }
-}
-
 #[async_trait]
 impl Tree for MarkedTree {
     async fn started(&mut self, child: Stat) {
-        self.root = Some(child.id);
+        MarkedTree::started(self, child.id);
     }
 
     async fn over_limit(&mut self) -> &'static str {
@@ -252,23 +219,11 @@ impl Tree for MarkedTree {
     }
 
     fn signal(&mut self, signal: Signal) {
-        for member in self.members() {
-            proc::signal(member, signal);
-        }
+        MarkedTree::signal(self, signal);
     }
 
     async fn end(&mut self) -> bool {
-        for _ in 0..KILL_ROUNDS_MAX {
-            let members = self.members();
-            if members.is_empty() {
-                return true;
-            }
-            for member in members {
-                proc::signal(member, Signal::KILL);
-            }
-            tokio::time::sleep(KILL_ROUND_PAUSE).await;
-        }
-        false
+        MarkedTree::end(self).await
     }
 }
 

@@ -24,13 +24,13 @@ use crate::secrets::redact::Redactor;
 use redacting::Redacting;
 
 pub mod local;
+pub mod plugin;
 pub mod redacting;
 pub mod sandbox;
 pub mod secrets;
 pub mod ssh;
 
 mod config;
-mod proc;
 mod process;
 
 #[cfg(test)]
@@ -112,7 +112,7 @@ pub struct LeaseScope {
     pub attempt: u32,
 }
 
-/// For whom a probe looks: whose secrets it may read, and what a plugin is told.
+/// For whom a probe or listing looks: whose secrets it may read, and what a plugin is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProbeScope {
     /// The tenant.
@@ -415,7 +415,7 @@ pub trait EnvironmentDriver: Send + Sync {
     ) -> Outcome<Execution>;
 
     /// What the provider holds now for this config, whoever made it. Refused where `can_list` is not declared.
-    async fn list(&self, config: &Value) -> Outcome<Vec<Listed>>;
+    async fn list(&self, scope: &ProbeScope, config: &Value) -> Outcome<Vec<Listed>>;
 }
 
 /// The registered drivers, by key.

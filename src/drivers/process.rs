@@ -6,9 +6,9 @@
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,13 +16,13 @@ use lease_events::failure::Fault;
 use rustix::process::Signal;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::Child;
-use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::proc::{Stat, signal_name};
 use super::{Command, Execution, Outcome, OutputChunk, OutputSink, OutputStream};
+use crate::processes::proc::{Stat, signal_name};
+pub(super) use crate::processes::spawn::spawn;
 
 /// How long a command may take to end by itself after SIGTERM, before SIGKILL.
 pub(super) const TERM_GRACE: Duration = Duration::from_secs(2);
@@ -219,35 +219,4 @@ async fn pump(mut pipe: impl AsyncRead + Unpin, stream: OutputStream, budget: Ar
             let _ = output.send(OutputChunk { stream, bytes }).await;
         }
     }
-}
-
-/// Spawns on a thread that lives as long as the process. A child that asked to die with its parent dies with the
-/// *thread* that spawned it, and a runtime's threads come and go. Its input and outputs are pipes.
-pub(super) async fn spawn(mut command: std::process::Command) -> io::Result<Child> {
-    type Job = Box<dyn FnOnce() + Send>;
-    static SPAWNER: OnceLock<mpsc::Sender<Job>> = OnceLock::new();
-
-    let spawner = SPAWNER.get_or_init(|| {
-        let (sender, jobs) = mpsc::channel::<Job>();
-        std::thread::spawn(move || {
-            for job in jobs {
-                // A runtime that is shutting down may panic in a spawn; the next one must still find this thread.
-                let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job));
-            }
-        });
-        sender
-    });
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let runtime = Handle::current();
-    let (answer, result) = oneshot::channel();
-    let job = Box::new(move || {
-        // What this process inherited without the mark would reach the command, a shell's open files among it.
-        close_fds::set_fds_cloexec_threadsafe(3, &[]);
-        let _entered = runtime.enter();
-        let child = tokio::process::Command::from(command).kill_on_drop(true).spawn();
-        // Nobody waits any more: the child is dropped, and killed.
-        let _ = answer.send(child);
-    });
-    spawner.send(job).map_err(|_| io::Error::other("the spawning thread is gone"))?;
-    result.await.map_err(|_| io::Error::other("the runtime is shutting down"))?
 }

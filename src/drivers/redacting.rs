@@ -156,7 +156,7 @@ impl EnvironmentDriver for Redacting {
         })
     }
 
-    async fn list(&self, config: &Value) -> Outcome<Vec<Listed>> {
-        self.outcome(self.driver.list(config).await)
+    async fn list(&self, scope: &ProbeScope, config: &Value) -> Outcome<Vec<Listed>> {
+        self.outcome(self.driver.list(scope, config).await)
     }
 }

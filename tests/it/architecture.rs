@@ -22,9 +22,11 @@ const IMPURE: &[&str] = &["tokio", "sqlx", "axum", "tracing"];
 /// The modules of `src/`, and which other modules of it each may name. Lower ones never name higher ones.
 const MODULES: &[(&str, &[&str])] = &[
     ("telemetry", &[]),
-    ("workers", &[]),
+    // Starting processes and ending all that they started: knows nobody.
+    ("processes", &[]),
+    ("workers", &["processes"]),
     ("secrets", &[]),
-    ("drivers", &["workers", "secrets"]),
+    ("drivers", &["processes", "secrets", "workers"]),
     // They take the commands' `Context` and answer in its errors; commands answer a repetition through them.
     ("queries", &["commands"]),
     ("commands", &["drivers", "queries", "secrets"]),

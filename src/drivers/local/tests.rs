@@ -18,7 +18,7 @@ fn subject() -> (Subject, tempfile::TempDir) {
         config: json!({ "outputBytesMax": 1_024 * 1_024 }),
         shell: true,
         workspace: Workspace { local_path: Some(path), ..Workspace::default() },
-        own_env: &["PATH", "HOME", super::MARK],
+        own_env: &["PATH", "HOME", crate::processes::tree::MARK],
     };
     (subject, folder)
 }

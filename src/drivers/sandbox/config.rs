@@ -5,6 +5,7 @@ use std::time::Duration;
 use lease_events::lease::vocabulary::{Policy, WorkspaceKind};
 use serde_json::{Map, Value, json};
 
+use super::provider::Abilities;
 use crate::drivers::config::{Fields, object};
 use crate::drivers::{InvalidConfig, LeasePlan, OnResumeFailure, PlanRequest};
 
@@ -88,13 +89,16 @@ impl SandboxConfig {
     }
 
     /// What an acquire with this config is.
-    pub(super) fn plan(&self, request: &PlanRequest<'_>, kind_default: WorkspaceKind) -> LeasePlan {
-        let policy = self.policy_for(request);
+    pub(super) fn plan(&self, request: &PlanRequest<'_>, abilities: &Abilities) -> LeasePlan {
+        // What cannot be resumed must not be left for anybody.
+        let policy = Some(self.policy_for(request))
+            .filter(|policy| abilities.supports_reuse || !policy.allows_reuse())
+            .unwrap_or(Policy::Ephemeral);
         LeasePlan {
             provider: self.provider.clone(),
             policy,
             may_take_over: request.has_run && self.reuse_lease && policy.allows_reuse(),
-            workspace_kind: self.workspace_kind.unwrap_or(kind_default),
+            workspace_kind: self.workspace_kind.unwrap_or(abilities.workspace_kind),
             config: request.config.clone(),
             keys_outside_fingerprint: &["provider", "reuseLease"],
             on_resume_failure: self.on_resume_failure,

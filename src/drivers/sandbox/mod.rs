@@ -15,7 +15,7 @@ use lease_events::lease::vocabulary::{ReleaseStatus, WorkspaceKind};
 use serde_json::Value;
 
 use self::config::SandboxConfig;
-use self::provider::{Abilities, Call, SandboxProvider};
+use self::provider::{Abilities, Call, ProviderSource, SandboxProvider};
 use super::{
     Acquired, Command, DriverTraits, EnvironmentDriver, Execution, Held, InvalidConfig, LeasePlan, LeaseScope, Listed,
     Outcome, OutputSink, PlanRequest, ProbeReport, ProbeScope, Realized, Resumed, Workspace,
@@ -25,6 +25,7 @@ pub mod provider;
 
 pub mod bubblewrap;
 pub mod fake;
+pub mod plugin_backed;
 
 mod config;
 
@@ -33,37 +34,72 @@ const CALL_TIMEOUT_MARGIN: Duration = Duration::from_secs(30);
 
 /// The driver.
 pub struct SandboxDriver {
-    providers: BTreeMap<String, Arc<dyn SandboxProvider>>,
+    built_in: BTreeMap<String, Arc<dyn SandboxProvider>>,
+    source: Option<Arc<dyn ProviderSource>>,
 }
 
 impl SandboxDriver {
     /// The driver with these providers.
     #[must_use]
     pub fn new(providers: impl IntoIterator<Item = Arc<dyn SandboxProvider>>) -> Self {
-        Self { providers: providers.into_iter().map(|provider| (provider.key().to_owned(), provider)).collect() }
+        let built_in = providers.into_iter().map(|provider| (provider.key().to_owned(), provider)).collect();
+        Self { built_in, source: None }
     }
 
-    fn provider(&self, key: &str) -> Result<&Arc<dyn SandboxProvider>, InvalidConfig> {
-        self.providers.get(key).ok_or_else(|| {
-            let known = self.providers.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-            InvalidConfig { faults: vec![format!("There is no sandbox provider \"{key}\"; there is: {known}.")] }
+    /// The same driver, with those providers too that are found there. One that is built in comes first.
+    #[must_use]
+    pub fn with_source(self, source: Arc<dyn ProviderSource>) -> Self {
+        Self { source: Some(source), ..self }
+    }
+
+    fn provider(&self, key: &str) -> Result<Arc<dyn SandboxProvider>, NoRoute> {
+        let found = self.built_in.get(key).cloned();
+        found.or_else(|| self.source.as_ref()?.provider(key)).ok_or_else(|| {
+            let mut known: Vec<String> = self.built_in.keys().cloned().collect();
+            known.extend(self.source.iter().flat_map(|source| source.keys()));
+            NoRoute::Missing(format!("There is no sandbox provider \"{key}\"; there is: {}.", known.join(", ")))
         })
     }
 
     /// The config and the provider that it names.
-    fn route(&self, config: &Value) -> Result<(SandboxConfig, &Arc<dyn SandboxProvider>), InvalidConfig> {
+    fn route(&self, config: &Value) -> Result<(SandboxConfig, Arc<dyn SandboxProvider>), NoRoute> {
         let config = SandboxConfig::parse(config)?;
         let provider = self.provider(&config.provider)?;
         Ok((config, provider))
     }
 }
 
-/// Routes a call, or refuses it where the config names no provider.
+/// Why a call goes to no provider.
+enum NoRoute {
+    Invalid(InvalidConfig),
+    /// There is none of that key now; a plugin may bring it.
+    Missing(String),
+}
+
+impl From<InvalidConfig> for NoRoute {
+    fn from(invalid: InvalidConfig) -> Self {
+        Self::Invalid(invalid)
+    }
+}
+
+impl From<NoRoute> for InvalidConfig {
+    fn from(no_route: NoRoute) -> Self {
+        match no_route {
+            NoRoute::Invalid(invalid) => invalid,
+            NoRoute::Missing(sentence) => Self { faults: vec![sentence] },
+        }
+    }
+}
+
+/// Routes a call. A config that is not valid is refused; a provider that is not there may come back.
 macro_rules! route {
     ($self:ident, $config:expr) => {
         match $self.route($config) {
             Ok(routed) => routed,
-            Err(invalid) => return Outcome::Refused(Fault::new("invalid-config", invalid.to_string())),
+            Err(NoRoute::Invalid(invalid)) => {
+                return Outcome::Refused(Fault::new("invalid-config", invalid.to_string()));
+            }
+            Err(NoRoute::Missing(sentence)) => return Outcome::NotDone(Fault::new("provider-missing", sentence)),
         }
     };
 }
@@ -77,6 +113,7 @@ impl EnvironmentDriver for SandboxDriver {
     fn traits(&self, config: &Value) -> DriverTraits {
         let routed = self.route(config).ok();
         let abilities = routed.as_ref().map_or(NO_ABILITIES, |(_, provider)| provider.abilities());
+        let start_wait = routed.as_ref().map_or(Duration::ZERO, |(_, provider)| provider.start_wait());
         let longest = routed.and_then(|(config, _)| config.call_timeout()).unwrap_or_default();
         DriverTraits {
             effect_free: false,
@@ -85,7 +122,7 @@ impl EnvironmentDriver for SandboxDriver {
             can_confirm_absence: abilities.can_confirm_absence,
             supports_reuse: abilities.supports_reuse,
             visibility_delay: abilities.visibility_delay,
-            call_timeout: longest + CALL_TIMEOUT_MARGIN,
+            call_timeout: start_wait + longest + CALL_TIMEOUT_MARGIN,
         }
     }
 
@@ -97,16 +134,16 @@ impl EnvironmentDriver for SandboxDriver {
 
     fn plan(&self, request: &PlanRequest<'_>) -> Result<LeasePlan, InvalidConfig> {
         let (config, provider) = self.route(request.config)?;
-        Ok(config.plan(request, provider.abilities().workspace_kind))
+        Ok(config.plan(request, &provider.abilities()))
     }
 
-    async fn probe(&self, _: &ProbeScope, config: &Value) -> ProbeReport {
+    async fn probe(&self, scope: &ProbeScope, config: &Value) -> ProbeReport {
         match self.route(config) {
             Ok((config, provider)) => match provider.validate(&config.own).await {
-                Ok(own) => provider.probe(&own).await,
+                Ok(own) => provider.probe(scope, &own).await,
                 Err(invalid) => ProbeReport::invalid(&invalid),
             },
-            Err(invalid) => ProbeReport::invalid(&invalid),
+            Err(no_route) => ProbeReport::invalid(&no_route.into()),
         }
     }
 
@@ -155,9 +192,9 @@ impl EnvironmentDriver for SandboxDriver {
         provider.execute(Call { scope, config: &config.own }, held, command, output).await
     }
 
-    async fn list(&self, config: &Value) -> Outcome<Vec<Listed>> {
+    async fn list(&self, scope: &ProbeScope, config: &Value) -> Outcome<Vec<Listed>> {
         let (config, provider) = route!(self, config);
-        provider.list(&config.own).await
+        provider.list(scope, &config.own).await
     }
 }
 

@@ -3,6 +3,7 @@
 //! A provider sees only its own config keys, never the driver's. The rules of [`Outcome`] and of labels, idempotence
 //! and fencing are those of [the driver port](crate::drivers).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,8 +13,8 @@ use lease_events::lease::vocabulary::{ReleaseStatus, WorkspaceKind};
 use serde_json::{Map, Value};
 
 use crate::drivers::{
-    Acquired, Command, Execution, Held, InvalidConfig, LeaseScope, Listed, Outcome, OutputSink, ProbeReport, Realized,
-    Resumed, Workspace,
+    Acquired, Command, Execution, Held, InvalidConfig, LeaseScope, Listed, Outcome, OutputSink, ProbeReport,
+    ProbeScope, Realized, Resumed, Workspace,
 };
 
 /// What a provider can do. What is not declared is not assumed.
@@ -52,11 +53,16 @@ pub trait SandboxProvider: Send + Sync {
     /// What it can do.
     fn abilities(&self) -> Abilities;
 
+    /// How long a call may wait before it reaches the provider, on top of what it may take there.
+    fn start_wait(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// Checks a config and gives its normal form, defaults filled in.
     async fn validate(&self, config: &Map<String, Value>) -> Result<Map<String, Value>, InvalidConfig>;
 
     /// Looks whether a sandbox with this config would work. It changes nothing.
-    async fn probe(&self, config: &Map<String, Value>) -> ProbeReport;
+    async fn probe(&self, scope: &ProbeScope, config: &Map<String, Value>) -> ProbeReport;
 
     /// Makes a sandbox, labelled with the scope.
     async fn acquire(&self, call: Call<'_>, requested_expires_at: Option<DateTime<Utc>>) -> Outcome<Acquired>;
@@ -77,5 +83,15 @@ pub trait SandboxProvider: Send + Sync {
     async fn execute(&self, call: Call<'_>, held: &Held, command: Command, output: OutputSink) -> Outcome<Execution>;
 
     /// What it holds now, whoever made it.
-    async fn list(&self, config: &Map<String, Value>) -> Outcome<Vec<Listed>>;
+    async fn list(&self, scope: &ProbeScope, config: &Map<String, Value>) -> Outcome<Vec<Listed>>;
+}
+
+/// Finds providers that come and go while the driver is there, such as those of plugins. Quick: it is asked at each
+/// call.
+pub trait ProviderSource: Send + Sync {
+    /// The provider of this key.
+    fn provider(&self, key: &str) -> Option<Arc<dyn SandboxProvider>>;
+
+    /// The keys of all that there are now.
+    fn keys(&self) -> Vec<String>;
 }

@@ -14,8 +14,8 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Child;
 
 use super::connection::program;
-use crate::drivers::proc::{self, ProcessId, Stat};
 use crate::drivers::process;
+use crate::processes::proc::{self, ProcessId, Stat};
 
 /// How long an agent may hold a key, in seconds: well above the longest login.
 const KEY_LIFETIME_SECONDS: &str = "900";

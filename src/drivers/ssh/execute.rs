@@ -14,9 +14,9 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use super::connection::Connection;
 use super::report::{End, Live, OVERHEAD_BYTES_MAX, Reports, sift};
 use super::{fault, remote};
-use crate::drivers::proc::{self, ProcessId, Stat, signal_name};
 use crate::drivers::process::{self, RunError, Start, Tree};
 use crate::drivers::{Command, Execution, Outcome, OutputChunk, OutputSink, OutputStream};
+use crate::processes::proc::{self, ProcessId, Stat, signal_name};
 use lease_events::seam::Ids;
 
 /// How many chunks of output wait between the pipes and the sifting; each is at most as large as a pipe.

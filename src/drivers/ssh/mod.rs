@@ -260,7 +260,7 @@ impl EnvironmentDriver for SshDriver {
         execute::execute(&connection, &*self.ids, command, &cwd, limits, output).await
     }
 
-    async fn list(&self, _: &Value) -> Outcome<Vec<Listed>> {
+    async fn list(&self, _: &ProbeScope, _: &Value) -> Outcome<Vec<Listed>> {
         Outcome::Refused(Fault::new("not-supported", "Environment driver \"ssh\" does not support list."))
     }
 }

@@ -155,7 +155,7 @@ impl EnvironmentDriver for Echo {
         Outcome::NotDone(Fault::new("echo", self.said()))
     }
 
-    async fn list(&self, _: &Value) -> Outcome<Vec<Listed>> {
+    async fn list(&self, _: &ProbeScope, _: &Value) -> Outcome<Vec<Listed>> {
         Outcome::Refused(Fault::new("echo", self.said()))
     }
 }

@@ -32,8 +32,8 @@ use super::provider::{Abilities, Call, SandboxProvider};
 use super::{lease_of, provider_lease_id};
 use crate::drivers::process::{self, Start, TIMEOUT_DEFAULT};
 use crate::drivers::{
-    Acquired, Command, Execution, Held, InvalidConfig, Listed, Outcome, OutputSink, ProbeReport, Realized, RemotePlace,
-    Resumed, SyncStrategy, Workspace,
+    Acquired, Command, Execution, Held, InvalidConfig, Listed, Outcome, OutputSink, ProbeReport, ProbeScope, Realized,
+    RemotePlace, Resumed, SyncStrategy, Workspace,
 };
 
 mod command;
@@ -154,7 +154,7 @@ impl SandboxProvider for BubblewrapProvider {
         Config::parse(config).map(|config| config.normal_form())
     }
 
-    async fn probe(&self, _: &Map<String, Value>) -> ProbeReport {
+    async fn probe(&self, _: &ProbeScope, _: &Map<String, Value>) -> ProbeReport {
         let store = Arc::clone(&self.store);
         let report = tokio::task::spawn_blocking(move || probe::probe(&store)).await;
         report.unwrap_or_else(|_| ProbeReport {
@@ -238,7 +238,7 @@ impl SandboxProvider for BubblewrapProvider {
         }
     }
 
-    async fn list(&self, _: &Map<String, Value>) -> Outcome<Vec<Listed>> {
+    async fn list(&self, _: &ProbeScope, _: &Map<String, Value>) -> Outcome<Vec<Listed>> {
         let listed = |label: Label| Listed {
             provider_lease_id: provider_lease_id(KEY, &label.lease_id.to_string()),
             ledger_id: Some(label.ledger_id),

@@ -26,7 +26,7 @@ use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
 use super::super::{not_ours, stale_token};
-use crate::drivers::proc::{self, ProcessId};
+use crate::processes::proc::{self, ProcessId};
 
 /// Longest wait for the commands of a sandbox to die before it is kept or removed.
 const STOP_MAX: Duration = Duration::from_secs(10);

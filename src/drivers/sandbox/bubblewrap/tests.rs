@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use lease_events::id::{CompanyId, EnvironmentId};
 use lease_events::lease::vocabulary::{ReceiptState, ReleaseStatus};
 use lease_events::seam::SystemClock;
 use serde_json::{Value, json};
@@ -12,7 +13,7 @@ use serde_json::{Value, json};
 use super::BubblewrapProvider;
 use crate::drivers::contract::{Ran, Subject, command, done, keeps_the_contract, shell};
 use crate::drivers::sandbox::SandboxDriver;
-use crate::drivers::{Command, Held, LeaseScope, Outcome, Severity, Workspace};
+use crate::drivers::{Command, Held, LeaseScope, Outcome, ProbeScope, Severity, Workspace};
 
 /// How soon a limit must have ended a command that runs straight into it.
 const SOON: Duration = Duration::from_secs(20);
@@ -266,7 +267,9 @@ async fn the_folders_are_private_and_a_probe_says_what_is_wrong() {
     assert_eq!(std::fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
     let provider = BubblewrapProvider::new(&sandbox.root.path().join("file/under"), Arc::new(SystemClock));
     std::fs::write(sandbox.root.path().join("file"), "").unwrap();
-    let report = super::SandboxProvider::probe(&provider, &serde_json::Map::new()).await;
+    let (company_id, environment_id) = (CompanyId::derived(&["probe"]), EnvironmentId::derived(&["probe"]));
+    let scope = ProbeScope { company_id, environment_id };
+    let report = super::SandboxProvider::probe(&provider, &scope, &serde_json::Map::new()).await;
     let errors: Vec<_> = report.diagnostics.iter().filter(|one| one.severity == Severity::Error).collect();
     assert!(!report.ok);
     assert_eq!(errors.len(), 1, "{errors:?}");

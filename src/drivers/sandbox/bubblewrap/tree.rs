@@ -19,8 +19,8 @@ use tokio::net::unix::pipe;
 use super::config::Config;
 use super::store::Running;
 use crate::drivers::Execution;
-use crate::drivers::proc::{self, Stat, Usage, signal_name};
 use crate::drivers::process::Tree;
+use crate::processes::proc::{self, Stat, Usage, signal_name};
 
 /// How often memory and processes are looked at.
 const WATCH_INTERVAL: Duration = Duration::from_millis(50);

@@ -25,8 +25,8 @@ use self::shelf::{Shelf, ShelfError};
 use super::provider::{Abilities, Call, SandboxProvider};
 use super::{lease_of, not_ours, provider_lease_id, stale_token};
 use crate::drivers::{
-    Acquired, Command, Execution, Held, InvalidConfig, Listed, Outcome, OutputSink, ProbeReport, Realized, RemotePlace,
-    Resumed, SyncStrategy, Workspace,
+    Acquired, Command, Execution, Held, InvalidConfig, Listed, Outcome, OutputSink, ProbeReport, ProbeScope, Realized,
+    RemotePlace, Resumed, SyncStrategy, Workspace,
 };
 
 pub mod knobs;
@@ -215,7 +215,7 @@ impl SandboxProvider for FakeProvider {
         Knobs::parse(config).map(|_| config.iter().filter(|(_, value)| !value.is_null()).map(own).collect())
     }
 
-    async fn probe(&self, _: &Map<String, Value>) -> ProbeReport {
+    async fn probe(&self, _: &ProbeScope, _: &Map<String, Value>) -> ProbeReport {
         let summary = "The fake provider is always there; its sandboxes are only records.".to_owned();
         ProbeReport { ok: true, summary, diagnostics: Vec::new() }
     }
@@ -289,7 +289,7 @@ impl SandboxProvider for FakeProvider {
         self.call(Effect::Execute, call, happen, || None).await
     }
 
-    async fn list(&self, _: &Map<String, Value>) -> Outcome<Vec<Listed>> {
+    async fn list(&self, _: &ProbeScope, _: &Map<String, Value>) -> Outcome<Vec<Listed>> {
         let listed = |thing: Thing| Listed {
             provider_lease_id: thing.provider_lease_id(),
             ledger_id: Some(thing.ledger_id),

@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 
 use super::super::SshDriver;
 use crate::drivers::contract::Subject;
-use crate::drivers::proc;
 use crate::drivers::secrets::{SecretError, SecretReader, SecretRef, SecretResolver};
 use crate::drivers::{ProbeScope, Workspace};
+use crate::processes::proc;
 
 /// How often another port is tried: somebody may take a free one before sshd does.
 const PORTS_TRIED_MAX: u32 = 20;

@@ -13,29 +13,29 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 /// One process, for all time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct ProcessId {
+pub(crate) struct ProcessId {
     /// Its number now.
-    pub(super) pid: i32,
+    pub(crate) pid: i32,
     /// When it started, in clock ticks since boot.
-    pub(super) started: u64,
+    pub(crate) started: u64,
 }
 
 /// What `/proc/PID/stat` says of a process.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Stat {
+pub(crate) struct Stat {
     /// Which process.
-    pub(super) id: ProcessId,
+    pub(crate) id: ProcessId,
     /// Its parent.
-    pub(super) parent: i32,
+    pub(crate) parent: i32,
     /// Its process group.
-    pub(super) group: i32,
+    pub(crate) group: i32,
     /// Whether it is over, and only waits to be reaped.
-    pub(super) zombie: bool,
+    pub(crate) zombie: bool,
 }
 
 impl Stat {
     /// The process with this pid now.
-    pub(super) fn of(pid: i32) -> Option<Self> {
+    pub(crate) fn of(pid: i32) -> Option<Self> {
         parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
     }
 }
@@ -53,13 +53,13 @@ fn parse_stat(text: &str) -> Option<Stat> {
 }
 
 /// Every process that can be seen now. Not atomic: processes come and go while it is read.
-pub(super) fn all() -> Vec<Stat> {
+pub(crate) fn all() -> Vec<Stat> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     entries.flatten().filter_map(|entry| Stat::of(entry.file_name().to_str()?.parse().ok()?)).collect()
 }
 
 /// Every process, as seen at most `age_max` ago: many watchers share one look, whose cost grows with the machine.
-pub(super) fn recent(age_max: Duration) -> Arc<[Stat]> {
+pub(crate) fn recent(age_max: Duration) -> Arc<[Stat]> {
     static LAST: Mutex<Option<(Instant, Arc<[Stat]>)>> = Mutex::new(None);
     let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
     match &*last {
@@ -73,7 +73,7 @@ pub(super) fn recent(age_max: Duration) -> Arc<[Stat]> {
 }
 
 /// Those of `processes` that descend from `root`, and `root` itself.
-pub(super) fn descendants(processes: &[Stat], root: i32) -> Vec<Stat> {
+pub(crate) fn descendants(processes: &[Stat], root: i32) -> Vec<Stat> {
     let mut children: HashMap<i32, Vec<&Stat>> = HashMap::new();
     for process in processes {
         children.entry(process.parent).or_default().push(process);
@@ -91,16 +91,16 @@ pub(super) fn descendants(processes: &[Stat], root: i32) -> Vec<Stat> {
 
 /// What a process takes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Usage {
+pub(crate) struct Usage {
     /// Its threads.
-    pub(super) threads: u64,
+    pub(crate) threads: u64,
     /// Its own and shared memory that is resident, in bytes, without files. Memory shared by several counts for each.
-    pub(super) memory_bytes: u64,
+    pub(crate) memory_bytes: u64,
 }
 
 impl Usage {
     /// What the process with this pid takes now; nothing where it is over.
-    pub(super) fn of(pid: i32) -> Self {
+    pub(crate) fn of(pid: i32) -> Self {
         fs::read_to_string(format!("/proc/{pid}/status")).map(|text| parse_status(&text)).unwrap_or_default()
     }
 }
@@ -115,7 +115,7 @@ fn parse_status(text: &str) -> Usage {
 }
 
 /// Whether the process is the first of a PID namespace below ours: the only kind that a sandbox's record may name.
-pub(super) fn is_namespace_init(pid: i32) -> bool {
+pub(crate) fn is_namespace_init(pid: i32) -> bool {
     let Ok(text) = fs::read_to_string(format!("/proc/{pid}/status")) else { return false };
     let Some(line) = text.lines().find_map(|line| line.strip_prefix("NSpid:")) else { return false };
     let pids: Vec<&str> = line.split_ascii_whitespace().collect();
@@ -123,7 +123,7 @@ pub(super) fn is_namespace_init(pid: i32) -> bool {
 }
 
 /// Sends a signal to exactly this process; `false` where it is over.
-pub(super) fn signal(process: ProcessId, signal: Signal) -> bool {
+pub(crate) fn signal(process: ProcessId, signal: Signal) -> bool {
     let Some(pid) = Pid::from_raw(process.pid) else { return false };
     let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else { return false };
     let same = Stat::of(process.pid).is_some_and(|now| now.id == process && !now.zombie);
@@ -131,12 +131,12 @@ pub(super) fn signal(process: ProcessId, signal: Signal) -> bool {
 }
 
 /// Whether the process still runs.
-pub(super) fn runs(process: ProcessId) -> bool {
+pub(crate) fn runs(process: ProcessId) -> bool {
     Stat::of(process.pid).is_some_and(|now| now.id == process && !now.zombie)
 }
 
 /// The name of a signal, such as `SIGKILL`.
-pub(super) fn signal_name(number: i32) -> String {
+pub(crate) fn signal_name(number: i32) -> String {
     const NAMES: [&str; 31] = [
         "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM",
         "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF",

@@ -1,0 +1,260 @@
+//! A plugin's config against the JSON Schema that its manifest declares, and its secret fields (B19, B20). Pure.
+//!
+//! **Invariant:** no sentence and no normal form repeats what stands in a secret field but a reference.
+
+use jsonschema::error::ValidationErrorKind;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Map, Value, json};
+
+use crate::drivers::InvalidConfig;
+use crate::drivers::secrets::SecretRef;
+
+/// How a schema marks a field that holds a reference to a secret.
+const SECRET_FORMAT: &str = "secret-ref";
+/// How deep a schema is followed: far deeper than any config, and an end for one that is built to have none.
+const DEPTH_MAX: usize = 32;
+
+/// Where a field stands: the names on the way to it.
+pub(in crate::drivers) type FieldPath = Vec<String>;
+
+/// The secret fields that a schema declares: through `properties`, nested, and through `allOf`, `anyOf` and `oneOf`.
+pub(in crate::drivers) fn secret_fields(schema: Option<&Value>) -> Vec<FieldPath> {
+    let mut found = Vec::new();
+    if let Some(schema) = schema {
+        collect(schema, &mut Vec::new(), 0, &mut found);
+    }
+    found.sort();
+    found.dedup();
+    found
+}
+
+fn collect(schema: &Value, path: &mut FieldPath, depth: usize, found: &mut Vec<FieldPath>) {
+    if depth > DEPTH_MAX {
+        return;
+    }
+    if schema["format"] == SECRET_FORMAT && !path.is_empty() {
+        found.push(path.clone());
+    }
+    for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+        path.push(name.clone());
+        collect(field, path, depth + 1, found);
+        path.pop();
+    }
+    for branches in ["allOf", "anyOf", "oneOf"] {
+        for branch in schema[branches].as_array().into_iter().flatten() {
+            collect(branch, path, depth + 1, found);
+        }
+    }
+}
+
+/// Checks a config whose secrets are references. `owner` is whose config it is, such as `driver "x" of plugin "y"`;
+/// `not_asked` are keys that the host reads itself, so that the config need not have them.
+pub(in crate::drivers) fn check(
+    schema: Option<&Value>,
+    config: &Map<String, Value>,
+    owner: &str,
+    not_asked: &[&str],
+) -> Result<(), InvalidConfig> {
+    let secrets = secret_fields(schema);
+    let mut faults: Vec<String> = secrets.iter().filter_map(|path| no_reference(config, path)).collect();
+    if let Some(schema) = schema {
+        let mut schema = schema.clone();
+        loosen(&mut schema, 0);
+        if let Some(required) = schema["required"].as_array_mut() {
+            required.retain(|name| !name.as_str().is_some_and(|name| not_asked.contains(&name)));
+        }
+        match jsonschema::validator_for(&schema) {
+            Ok(validator) => {
+                faults.extend(validator.iter_errors(&json!(config)).flat_map(|error| sentences(&error, owner)));
+            }
+            Err(_) => faults.push(format!("The config schema of {owner} cannot be used.")),
+        }
+    }
+    if faults.is_empty() { Ok(()) } else { Err(InvalidConfig { faults }) }
+}
+
+/// What stands at a secret field is a reference, or nothing.
+fn no_reference(config: &Map<String, Value>, path: &[String]) -> Option<String> {
+    let value = at(config, path).filter(|value| !value.is_null())?;
+    let is_reference = serde_json::from_value::<SecretRef>(value.clone()).is_ok();
+    (!is_reference).then(|| {
+        let path = path.join(".");
+        format!(
+            "\"{path}\" must be a reference to a secret, such as {{\"type\":\"secret_ref\",\"secretId\":UUID,\"version\":\"latest\"}}."
+        )
+    })
+}
+
+/// Takes what a schema says of secret fields out of it: it speaks of the value, and the config holds a reference.
+fn loosen(schema: &mut Value, depth: usize) {
+    if depth > DEPTH_MAX {
+        return;
+    }
+    if schema["format"] == SECRET_FORMAT {
+        *schema = json!(true);
+        return;
+    }
+    for (_, field) in schema.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten() {
+        loosen(field, depth + 1);
+    }
+    for branches in ["allOf", "anyOf", "oneOf"] {
+        for branch in schema.get_mut(branches).and_then(Value::as_array_mut).into_iter().flatten() {
+            loosen(branch, depth + 1);
+        }
+    }
+}
+
+fn sentences(error: &jsonschema::ValidationError<'_>, owner: &str) -> Vec<String> {
+    let place = error.instance_path().to_string();
+    let key = place.trim_start_matches('/').replace('/', ".");
+    match error.kind() {
+        ValidationErrorKind::AdditionalProperties { unexpected } => {
+            let prefix = if key.is_empty() { String::new() } else { format!("{key}.") };
+            unexpected.iter().map(|name| format!("\"{prefix}{name}\" is no config key of {owner}.")).collect()
+        }
+        // The value is masked: a secret may stand where it should not.
+        _ if key.is_empty() => vec![format!("The config of {owner}: {}.", error.masked())],
+        _ => vec![format!("\"{key}\" of {owner}: {}.", error.masked())],
+    }
+}
+
+/// The references in a config's secret fields.
+pub(in crate::drivers) fn references(config: &Map<String, Value>, fields: &[FieldPath]) -> Vec<(FieldPath, SecretRef)> {
+    let reference = |path: &FieldPath| Some((path.clone(), serde_json::from_value(at(config, path)?.clone()).ok()?));
+    fields.iter().filter_map(reference).collect()
+}
+
+/// Puts values in the place of references.
+pub(in crate::drivers) fn fill(config: &mut Map<String, Value>, values: &[(FieldPath, SecretString)]) {
+    for (path, value) in values {
+        if let Some(place) = at_mut(config, path) {
+            *place = Value::from(value.expose_secret());
+        }
+    }
+}
+
+/// Puts a text in the place of each reference: its secret's id, as a worker knows it before it gets the value.
+pub(in crate::drivers) fn name_references(config: &mut Map<String, Value>, references: &[(FieldPath, SecretRef)]) {
+    for (path, reference) in references {
+        if let Some(place) = at_mut(config, path) {
+            *place = Value::from(reference.secret_id.to_string());
+        }
+    }
+}
+
+/// Puts references back, whatever stands there now; a field that is gone stays so.
+pub(in crate::drivers) fn restore(config: &mut Map<String, Value>, references: &[(FieldPath, SecretRef)]) {
+    for (path, reference) in references {
+        if let Some(place) = at_mut(config, path) {
+            *place = json!(reference);
+        }
+    }
+}
+
+/// Removes every secret field from what a provider says of a lease, and every parent that this leaves empty (B20).
+pub(in crate::drivers) fn strip(metadata: &mut Map<String, Value>, fields: &[FieldPath]) {
+    for path in fields {
+        strip_at(metadata, path);
+    }
+}
+
+fn strip_at(object: &mut Map<String, Value>, path: &[String]) {
+    let Some((name, rest)) = path.split_first() else { return };
+    if rest.is_empty() {
+        object.remove(name);
+        return;
+    }
+    let Some(Value::Object(child)) = object.get_mut(name) else { return };
+    let before = child.len();
+    strip_at(child, rest);
+    // An object that was empty before is the provider's own, and stays.
+    if child.is_empty() && before > 0 {
+        object.remove(name);
+    }
+}
+
+fn at<'a>(config: &'a Map<String, Value>, path: &[String]) -> Option<&'a Value> {
+    let (name, rest) = path.split_first()?;
+    rest.iter().try_fold(config.get(name)?, |value, name| value.get(name))
+}
+
+fn at_mut<'a>(config: &'a mut Map<String, Value>, path: &[String]) -> Option<&'a mut Value> {
+    let (name, rest) = path.split_first()?;
+    rest.iter().try_fold(config.get_mut(name)?, |value, name| value.get_mut(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn schema() -> Value {
+        json!({
+            "type": "object", "additionalProperties": false, "required": ["apiKey", "timeoutMs"],
+            "properties": {
+                "apiKey": { "type": "string", "format": "secret-ref", "minLength": 20 },
+                "region": { "enum": ["eu", "us"] },
+                "timeoutMs": { "type": "integer" },
+                "deep": {
+                    "type": "object",
+                    "properties": { "token": { "oneOf": [{ "type": "null" }, { "format": "secret-ref" }] }, "x": {} },
+                },
+            },
+            "allOf": [{ "properties": { "deep": { "anyOf": [{ "properties": { "other": { "format": "secret-ref" } } }] } } }],
+        })
+    }
+
+    fn map(value: Value) -> Map<String, Value> {
+        let Value::Object(map) = value else { panic!("it is an object") };
+        map
+    }
+
+    fn reference() -> Value {
+        json!({ "type": "secret_ref", "secretId": "0198c0de-0000-7000-8000-000000000001", "version": 3 })
+    }
+
+    #[test]
+    fn secret_fields_are_found_through_every_way() {
+        let names: Vec<String> = secret_fields(Some(&schema())).iter().map(|path| path.join(".")).collect();
+        assert_eq!(names, ["apiKey", "deep.other", "deep.token"]);
+        assert!(secret_fields(None).is_empty());
+    }
+
+    #[test]
+    fn references_pass_and_every_fault_is_told_without_a_value() {
+        let good = map(json!({ "apiKey": reference(), "deep": { "token": null } }));
+        check(Some(&schema()), &good, "driver \"d\"", &["timeoutMs"]).unwrap();
+        let bad = map(json!({ "apiKey": "hunter2", "region": "hunter3", "more": 1, "deep": { "token": "hunter4" } }));
+        let faults = check(Some(&schema()), &bad, "driver \"d\"", &["timeoutMs"]).unwrap_err().faults;
+        let told = faults.join("\n");
+        assert!(!told.contains("hunter"), "{told}");
+        for part in [
+            "\"apiKey\" must be a reference",
+            "\"deep.token\" must be a reference",
+            "\"more\" is no config key of driver \"d\".",
+            "\"region\" of driver \"d\":",
+        ] {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+        check(None, &bad, "driver \"d\"", &[]).unwrap();
+    }
+
+    #[test]
+    fn values_come_in_and_go_out_again() {
+        let fields = secret_fields(Some(&schema()));
+        let config = map(json!({ "apiKey": reference(), "deep": { "token": reference(), "x": 1 }, "region": "eu" }));
+        let found = references(&config, &fields);
+        assert_eq!(found.len(), 2);
+        let mut filled = config.clone();
+        let values: Vec<_> = found.iter().map(|(path, _)| (path.clone(), SecretString::from("v"))).collect();
+        fill(&mut filled, &values);
+        assert_eq!(
+            Value::Object(filled.clone()),
+            json!({ "apiKey": "v", "deep": { "token": "v", "x": 1 }, "region": "eu" })
+        );
+        restore(&mut filled, &found);
+        assert_eq!(filled, config);
+        let mut metadata = map(json!({ "apiKey": "v", "deep": { "token": "v" }, "empty": {}, "region": "eu" }));
+        strip(&mut metadata, &fields);
+        assert_eq!(Value::Object(metadata), json!({ "empty": {}, "region": "eu" }));
+    }
+}
