@@ -5,7 +5,9 @@
 
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::future::BoxFuture;
 
 use lease_events::environment::EnvironmentState;
 use lease_events::id::{CompanyId, EnvironmentId, LeaseId, LedgerId, RunId, SecretId};
@@ -50,13 +52,19 @@ pub struct Ledger {
     context: Arc<Context>,
     tasks: TaskTracker,
     stopping: CancellationToken,
+    at_stop: Arc<Mutex<Vec<BoxFuture<'static, ()>>>>,
 }
 
 impl Ledger {
     /// A ledger of these parts; `wiring` makes them.
     #[must_use]
     pub fn new(context: Context) -> Self {
-        Self { context: Arc::new(context), tasks: TaskTracker::new(), stopping: CancellationToken::new() }
+        Self {
+            context: Arc::new(context),
+            tasks: TaskTracker::new(),
+            stopping: CancellationToken::new(),
+            at_stop: Arc::default(),
+        }
     }
 
     /// Creates an environment.
@@ -308,11 +316,18 @@ impl Ledger {
         self.tasks.spawn(work(self.stopping.clone()));
     }
 
+    /// Runs work when the ledger stops, behind the last command: what commands need until then ends here.
+    pub fn at_stop(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.at_stop.lock().unwrap_or_else(PoisonError::into_inner).push(Box::pin(work));
+    }
+
     /// Takes no more commands, finishes those under way, and closes the store.
     pub async fn stop(&self) {
         self.stopping.cancel();
         self.tasks.close();
         self.tasks.wait().await;
+        let last = std::mem::take(&mut *self.at_stop.lock().unwrap_or_else(PoisonError::into_inner));
+        futures_util::future::join_all(last).await;
         self.context.store.close().await;
     }
 

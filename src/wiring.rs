@@ -20,9 +20,11 @@ use crate::commands::Context;
 use crate::commands::locks::KeyedLocks;
 use crate::commands::secret::resolve::SecretReads;
 use crate::drivers::local::LocalDriver;
+use crate::drivers::plugin::{Bridge, PluginDriver};
 use crate::drivers::sandbox::SandboxDriver;
 use crate::drivers::sandbox::bubblewrap::BubblewrapProvider;
 use crate::drivers::sandbox::fake::FakeProvider;
+use crate::drivers::sandbox::plugin_backed::PluginProviders;
 use crate::drivers::secrets::SecretResolver;
 use crate::drivers::ssh::SshDriver;
 use crate::drivers::{Drivers, EnvironmentDriver};
@@ -32,6 +34,11 @@ use crate::secrets::key::{KeyError, KeySource};
 use crate::secrets::process::forbid_dumps;
 use crate::secrets::redact::Redactor;
 use crate::secrets::settings::SecretSettings;
+use crate::workers::host_services::NoServices;
+use crate::workers::process::SystemLauncher;
+use crate::workers::registry::Registry;
+use crate::workers::supervisor::Timings;
+use crate::workers::{WorkerHost, WorkerHostParts};
 
 /// Where the events are kept, as `--store` spells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,8 +118,9 @@ pub async fn open(settings: &Settings) -> Result<Ledger, OpenError> {
     forbid_dumps();
     make_folder(&settings.data_dir)?;
     let (clock, ids): (Arc<dyn Clock>, Arc<dyn Ids>) = (Arc::new(SystemClock), Arc::new(SystemIds));
-    let drivers = |secrets| built_in_drivers(&settings.data_dir, secrets, &clock, &ids);
-    match &settings.store {
+    let workers = worker_host(&settings.data_dir, &ids);
+    let drivers = |secrets| built_in_drivers(&settings.data_dir, secrets, &workers, &clock, &ids);
+    let ledger = match &settings.store {
         StoreUrl::Memory => open_in_memory(Arc::clone(&clock), Arc::clone(&ids), &settings.secrets, drivers),
         StoreUrl::Sqlite(path) => {
             if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
@@ -120,7 +128,9 @@ pub async fn open(settings: &Settings) -> Result<Ledger, OpenError> {
             }
             open_sqlite(path, Arc::clone(&clock), Arc::clone(&ids), &settings.secrets, drivers).await
         }
-    }
+    }?;
+    ledger.at_stop(async move { workers.stop_all().await });
+    Ok(ledger)
 }
 
 /// A ledger on a SQLite file, with the drivers that `drivers` makes; they read secrets through what it is given.
@@ -168,10 +178,11 @@ pub fn open_in_memory(
     Parts { ledger_id, store, read_model, secrets, clock, ids }.join(drivers)
 }
 
-/// The drivers that are built in; providers keep what they make below `data_dir`.
+/// The drivers that are built in; providers keep what they make below `data_dir`, and plugins are read from there.
 pub fn built_in_drivers(
     data_dir: &Path,
     secrets: Arc<dyn SecretResolver>,
+    workers: &Arc<WorkerHost>,
     clock: &Arc<dyn Clock>,
     ids: &Arc<dyn Ids>,
 ) -> Result<Drivers, OpenError> {
@@ -179,10 +190,26 @@ pub fn built_in_drivers(
     let records = data_dir.join("fake");
     let fake = FakeProvider::on_disk(&records, Arc::clone(clock))
         .map_err(|cause| OpenError::Folder { path: records, cause })?;
-    let sandbox = SandboxDriver::new([Arc::new(bubblewrap) as _, Arc::new(fake) as _]);
-    let local = LocalDriver::new(Arc::clone(ids));
-    let ssh = SshDriver::new(secrets, Arc::clone(ids));
-    Ok(Drivers::new([Arc::new(local) as Arc<dyn EnvironmentDriver>, Arc::new(ssh), Arc::new(sandbox)]))
+    let bridge = Bridge::new(Arc::clone(workers), Arc::clone(&secrets));
+    let sandbox = SandboxDriver::new([Arc::new(bubblewrap) as _, Arc::new(fake) as _])
+        .with_source(Arc::new(PluginProviders::new(bridge.clone())));
+    Ok(Drivers::new([
+        Arc::new(LocalDriver::new(Arc::clone(ids))) as Arc<dyn EnvironmentDriver>,
+        Arc::new(SshDriver::new(secrets, Arc::clone(ids))),
+        Arc::new(sandbox),
+        Arc::new(PluginDriver::new(bridge)),
+    ]))
+}
+
+/// The worker host for the plugins that are installed in `data_dir`.
+fn worker_host(data_dir: &Path, ids: &Arc<dyn Ids>) -> Arc<WorkerHost> {
+    WorkerHost::new(WorkerHostParts {
+        registry: Registry::new(data_dir.join("plugins.json"), Arc::clone(ids)),
+        launcher: Arc::new(SystemLauncher::new(Arc::clone(ids))),
+        services: Arc::new(NoServices),
+        timings: Timings::default(),
+        instance_id: ids.fresh().to_string(),
+    })
 }
 
 /// What a ledger is joined from, besides its drivers.

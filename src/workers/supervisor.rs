@@ -25,6 +25,10 @@ const API_VERSION: u64 = 1;
 pub const CRASHES_MAX: usize = 10;
 /// See [`CRASHES_MAX`].
 pub const CRASH_WINDOW: Duration = Duration::from_mins(10);
+/// Why a worker ended that still ran.
+const OUTPUT_CLOSED: &str = "it closed its output";
+/// How long a worker that closed its output may take to end by itself: how it ended says more.
+const EXIT_MAX: Duration = Duration::from_millis(500);
 /// How long what a worker wrote before it ended may take to be read.
 const DRAIN_MAX: Duration = Duration::from_secs(2);
 
@@ -182,12 +186,17 @@ impl Worker {
         let (services, late_answers) = (Arc::clone(&host.services), host.late_answers.clone());
         let ends = Ends { stdin, stdout, stderr, services, late_answers };
         let connection = Arc::new(Connection::open(self.plugin.key(), ends));
-        let ended = tokio::select! {
+        let mut ended = tokio::select! {
             ended = self.run(host, &connection) => ended,
             how = process.ended() => Some(how),
-            () = connection.over() => Some("it closed its output".to_owned()),
+            () = connection.over() => Some(OUTPUT_CLOSED.to_owned()),
             () = self.stop.cancelled() => None,
         };
+        if ended.as_deref() == Some(OUTPUT_CLOSED)
+            && let Ok(how) = tokio::time::timeout(EXIT_MAX, process.ended()).await
+        {
+            ended = Some(how);
+        }
         if ended.is_none() {
             self.set(State::Over { because: "it is being stopped".to_owned() });
             wind_down(host, &connection, process.as_mut()).await;

@@ -46,7 +46,18 @@ const MODULES: &[(&str, &[&str])] = &[
 /// Words that only some modules may say, with the modules that may: whoever makes or uses the thing itself.
 const WORDS: &[(&[&str], &[&str])] = &[
     (&["SqliteStore", "MemoryStore", "SqliteProjections", "MemoryProjections"], &["wiring"]),
-    (&["LocalDriver", "SshDriver", "SandboxDriver", "FakeProvider", "BubblewrapProvider"], &["drivers", "wiring"]),
+    (
+        &[
+            "LocalDriver",
+            "PluginDriver",
+            "PluginProviders",
+            "SshDriver",
+            "SandboxDriver",
+            "FakeProvider",
+            "BubblewrapProvider",
+        ],
+        &["drivers", "wiring"],
+    ),
     (&["sqlx::"], &["wiring"]),
     (&["StatusCode", "axum::"], &["http", "cli"]),
     (&["clap::"], &["cli", "config", "main"]),

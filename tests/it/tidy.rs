@@ -75,7 +75,7 @@ fn collect(folder: &Path, prefix: &str, end: &str, found: &mut Vec<String>) {
         let entry = entry.expect("a readable folder");
         let name = entry.file_name().to_string_lossy().into_owned();
         let is_folder = entry.file_type().expect("a readable entry").is_dir();
-        if is_folder && name != "target" && !name.starts_with('.') {
+        if is_folder && !matches!(name.as_str(), "target" | "node_modules") && !name.starts_with('.') {
             collect(&entry.path(), &format!("{prefix}{name}/"), end, found);
         } else if !is_folder && name.ends_with(end) {
             found.push(format!("{prefix}{name}"));

@@ -39,6 +39,7 @@ pub(crate) fn all(_arguments: &[String]) -> Result<()> {
 /// Every test of the workspace, and those in the docs.
 pub(crate) fn test(arguments: &[String]) -> Result<()> {
     tools::install_programs()?;
+    tools::install_plugin_sdks()?;
     let mut words = if tools::nextest() {
         vec!["cargo", "nextest", "run", "--workspace", "--locked"]
     } else {

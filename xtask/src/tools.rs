@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 
-use crate::run::{answers, run, run_words};
+use crate::run::{answers, root, run, run_words};
 
 /// The cargo-nextest that is built where none is there: one that the project's Rust can build.
 const NEXTEST_VERSION: &str = "0.9.143";
@@ -26,6 +26,8 @@ const OF_SANDBOXES: &[Program] = &[
 const OF_TESTS: &[Program] = &[
     Program { name: "ssh", asked: "-V", package: "openssh-client", what_for: "the client of the driver ssh" },
     Program { name: "/usr/sbin/sshd", asked: "-V", package: "openssh-server", what_for: "what tests of ssh log in to" },
+    Program { name: "node", asked: "--version", package: "nodejs", what_for: "what plugins' workers run on" },
+    Program { name: "npm", asked: "--version", package: "npm", what_for: "what installs the plugin SDK" },
 ];
 
 /// Installs what sandboxes need, where it is missing.
@@ -64,6 +66,19 @@ fn install(programs: impl Iterator<Item = &'static Program>) -> Result<()> {
     };
     run_words(&update, &[]).with_context(hint)?;
     run_words(&install, &[]).with_context(hint)
+}
+
+/// Installs the published plugin SDK, in the versions that `tests/plugins` pins. No script of a package is run.
+pub(crate) fn install_plugin_sdks() -> Result<()> {
+    let there = std::fs::read(root().join("tests/plugins/node_modules/.installed")).ok();
+    let wanted = std::fs::read(root().join("tests/plugins/package-lock.json"))?;
+    if there.as_deref() == Some(&wanted) {
+        return Ok(());
+    }
+    run("npm ci --prefix tests/plugins --ignore-scripts --no-audit --no-fund", &[])
+        .context("the tests of plugins need @paperclipai/plugin-sdk from npm")?;
+    std::fs::write(root().join("tests/plugins/node_modules/.installed"), wanted)?;
+    Ok(())
 }
 
 /// Whether cargo-nextest is there, or could be built.

@@ -56,7 +56,8 @@ pub(in crate::drivers) fn check(
     not_asked: &[&str],
 ) -> Result<(), InvalidConfig> {
     let secrets = secret_fields(schema);
-    let mut faults: Vec<String> = secrets.iter().filter_map(|path| no_reference(config, path)).collect();
+    let plain: Vec<&FieldPath> = secrets.iter().filter(|path| !holds_reference(config, path)).collect();
+    let mut faults: Vec<String> = plain.iter().map(|path| no_reference(path)).collect();
     if let Some(schema) = schema {
         let mut schema = schema.clone();
         loosen(&mut schema, 0);
@@ -65,7 +66,11 @@ pub(in crate::drivers) fn check(
         }
         match jsonschema::validator_for(&schema) {
             Ok(validator) => {
-                faults.extend(validator.iter_errors(&json!(config)).flat_map(|error| sentences(&error, owner)));
+                let config = json!(config);
+                // What is told of a secret field already is not told twice.
+                let told = |key: &str| plain.iter().any(|path| path.join(".") == key);
+                let errors = validator.iter_errors(&config).filter(|error| !told(&key_of(error)));
+                faults.extend(errors.flat_map(|error| sentences(&error, owner)));
             }
             Err(_) => faults.push(format!("The config schema of {owner} cannot be used.")),
         }
@@ -73,25 +78,24 @@ pub(in crate::drivers) fn check(
     if faults.is_empty() { Ok(()) } else { Err(InvalidConfig { faults }) }
 }
 
-/// What stands at a secret field is a reference, or nothing.
-fn no_reference(config: &Map<String, Value>, path: &[String]) -> Option<String> {
-    let value = at(config, path).filter(|value| !value.is_null())?;
-    let is_reference = serde_json::from_value::<SecretRef>(value.clone()).is_ok();
-    (!is_reference).then(|| {
-        let path = path.join(".");
-        format!(
-            "\"{path}\" must be a reference to a secret, such as {{\"type\":\"secret_ref\",\"secretId\":UUID,\"version\":\"latest\"}}."
-        )
-    })
+/// Whether what stands at a secret field is a reference, or nothing.
+fn holds_reference(config: &Map<String, Value>, path: &[String]) -> bool {
+    let value = at(config, path).filter(|value| !value.is_null());
+    value.is_none_or(|value| serde_json::from_value::<SecretRef>(value.clone()).is_ok())
 }
 
-/// Takes what a schema says of secret fields out of it: it speaks of the value, and the config holds a reference.
+fn no_reference(path: &[String]) -> String {
+    let example = "{\"type\":\"secret_ref\",\"secretId\":UUID,\"version\":\"latest\"}";
+    format!("\"{}\" must be a reference to a secret, such as {example}.", path.join("."))
+}
+
+/// Lets a schema speak of references where it speaks of secret values.
 fn loosen(schema: &mut Value, depth: usize) {
     if depth > DEPTH_MAX {
         return;
     }
     if schema["format"] == SECRET_FORMAT {
-        *schema = json!(true);
+        *schema = json!({ "type": "object", "required": ["type", "secretId"] });
         return;
     }
     for (_, field) in schema.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten() {
@@ -104,9 +108,13 @@ fn loosen(schema: &mut Value, depth: usize) {
     }
 }
 
+/// Where an error is, as `a.b`.
+fn key_of(error: &jsonschema::ValidationError<'_>) -> String {
+    error.instance_path().to_string().trim_start_matches('/').replace('/', ".")
+}
+
 fn sentences(error: &jsonschema::ValidationError<'_>, owner: &str) -> Vec<String> {
-    let place = error.instance_path().to_string();
-    let key = place.trim_start_matches('/').replace('/', ".");
+    let key = key_of(error);
     match error.kind() {
         ValidationErrorKind::AdditionalProperties { unexpected } => {
             let prefix = if key.is_empty() { String::new() } else { format!("{key}.") };
