@@ -24,8 +24,8 @@ const PAGE_ITEMS_MAX: usize = 1_000;
 /// Longest line of a stream: one event, or one piece of a command's output, with room to spare.
 const LINE_BYTES_MAX: usize = 16 << 20;
 
-/// A request to the API.
-#[derive(Debug, Clone)]
+/// A request to the API. Not `Debug`: its body may hold a secret.
+#[derive(Clone)]
 pub struct Call {
     method: Method,
     path: String,

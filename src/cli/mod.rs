@@ -16,6 +16,7 @@ pub mod lease;
 pub mod projection;
 pub mod render;
 pub mod run;
+pub mod secret;
 pub mod serve;
 pub mod settings;
 pub mod signals;
@@ -52,6 +53,9 @@ enum Command {
     /// Leases: the rights of runs to use environments
     #[command(subcommand)]
     Lease(Box<lease::LeaseCommand>),
+    /// Secrets: names under which values are kept
+    #[command(subcommand)]
+    Secret(secret::SecretCommand),
     /// Projections: the tables of what is true now
     #[command(subcommand)]
     Projection(projection::ProjectionCommand),
@@ -114,6 +118,7 @@ async fn dispatch(cli: Cli) -> Result<u8, CliError> {
     let result = match command {
         Command::Environment(command) => environment::environment(&app, command).await,
         Command::Lease(command) => lease::lease(&app, *command).await,
+        Command::Secret(command) => secret::secret(&app, command).await,
         Command::Projection(command) => projection::projection(&app, command).await,
         Command::Events(args) => events::events(&app, &args).await,
         Command::Completions(_) | Command::Serve(_) | Command::Run(_) => Ok(Exit::Ok as u8),

@@ -21,6 +21,7 @@ mod problem;
 mod projections;
 mod reusable_leases;
 mod runs;
+mod secrets;
 mod sentence;
 mod trace;
 pub mod wire;
@@ -115,6 +116,7 @@ fn operations() -> OpenApiRouter<Face> {
         .merge(leases::routes())
         .merge(reusable_leases::routes())
         .merge(runs::routes())
+        .merge(secrets::routes())
         .merge(events::routes())
         .merge(projections::routes())
         .merge(health::routes())

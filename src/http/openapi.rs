@@ -26,10 +26,11 @@ const ABOUT: &str = "An event-sourced lease ledger for the environments in which
     problem (RFC 9457) with a stable `code`, a `class` that says what a caller can do, and a sentence. Every answer \
     has all of its keys, with `null` where there is nothing.";
 
-const TAGS: [(&str, &str); 6] = [
+const TAGS: [(&str, &str); 7] = [
     ("environments", "Named, configured places where agent work runs."),
     ("leases", "The rights of runs to use environments."),
     ("runs", "Wake-ups of agents, which own the leases that they acquire."),
+    ("secrets", "Names under which values are kept; no answer ever holds a value."),
     ("events", "The log: what happened, in order."),
     ("projections", "The tables of what is true now, and their care."),
     ("ledger", "The ledger itself."),

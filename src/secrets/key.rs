@@ -16,11 +16,15 @@ use secrecy::zeroize::{Zeroize, Zeroizing};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
+use super::hex;
+
 /// The variable that holds the key itself, in base64.
 pub const KEY_VARIABLE: &str = "LEASE_LEDGER_SECRET_KEY";
 /// The variable that names the file of the key.
 pub const KEY_FILE_VARIABLE: &str = "LEASE_LEDGER_SECRET_KEY_FILE";
 
+/// Bytes of a key's id: enough that two keys of one ledger never have the same.
+const ID_BYTES: usize = 8;
 /// Bytes of a key.
 const KEY_BYTES: usize = 32;
 /// Most bytes that are read of a key file: the 44 of base64, and blank space around them.
@@ -148,8 +152,7 @@ impl MasterKey {
 
     fn of(bytes: Zeroizing<[u8; KEY_BYTES]>) -> Self {
         let digest = Sha256::new().chain_update(b"lease-ledger secret key id").chain_update(*bytes).finalize();
-        let id = format!("{:016x}", digest.iter().take(8).fold(0_u64, |id, byte| id << 8 | u64::from(*byte)));
-        Self { bytes, id }
+        Self { bytes, id: hex(&digest[..ID_BYTES]) }
     }
 }
 

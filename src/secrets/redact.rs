@@ -14,8 +14,8 @@ use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 
-use super::VALUE_BYTES_MIN;
 use super::fields::HIDDEN;
+use super::{VALUE_BYTES_MIN, hex};
 
 /// How many values are searched for, the latest ones: more than an orchestrator has in use at a time, and each text
 /// that a driver says costs a search a value.
@@ -104,14 +104,6 @@ fn is_telling(line: &str) -> bool {
 fn json(value: &str) -> String {
     let quoted = Value::from(value).to_string();
     quoted[1..quoted.len() - 1].to_owned()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // A String takes whatever is written to it.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// As a URL has it.

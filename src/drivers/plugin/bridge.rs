@@ -16,10 +16,11 @@ use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 
 use super::outcome::Failure;
-use super::schema::{self, FieldPath};
+use super::schema;
 use super::wire::{self, ProviderLease};
 use crate::drivers::secrets::{SecretError, SecretReader, SecretResolver};
 use crate::drivers::{Held, InvalidConfig, LeaseScope, Listed, ProbeReport, ProbeScope, Workspace};
+use crate::secrets::fields;
 use crate::workers::connection::Call;
 use crate::workers::manifest::DriverDeclaration;
 use crate::workers::redact::Redactor;
@@ -289,7 +290,11 @@ impl Bridge {
         let what = if answered.value.is_null() { "null" } else { "something that is no lease" };
         let mut lease = wire::lease(&answered.value).ok_or_else(|| Failure::no_answer(plugin_key, method, what))?;
         lease.metadata = cleaned(lease.metadata, &fields, &answered.redactor);
-        lease.id = lease.id.map(|id| answered.redactor.text(&id));
+        // It could not be found again under another name, and this one cannot be recorded.
+        if lease.id.as_ref().is_some_and(|id| answered.redactor.text(id) != *id) {
+            let sentence = format!("The plugin \"{plugin_key}\" named what it gave with the value of a secret.");
+            return Err(Failure::Unknown(Fault::new("named-with-a-secret", sentence)));
+        }
         Ok(lease)
     }
 
@@ -353,7 +358,7 @@ impl Bridge {
         driver: &DriverDeclaration,
         who: &Who<'_>,
         purpose: &'static str,
-    ) -> Result<Vec<(FieldPath, SecretString)>, Failure> {
+    ) -> Result<Vec<(String, SecretString)>, Failure> {
         let fields = schema::secret_fields(driver.config_schema.as_ref());
         let reader = SecretReader {
             company_id: who.company_id(),
@@ -404,12 +409,8 @@ pub(super) fn lease_param(held: &Held, metadata: &Map<String, Value>) -> Value {
 }
 
 /// What a provider says, fit to be recorded.
-pub(super) fn cleaned(
-    mut metadata: Map<String, Value>,
-    fields: &[FieldPath],
-    redactor: &Redactor,
-) -> Map<String, Value> {
-    schema::strip(&mut metadata, fields);
+pub(super) fn cleaned(mut metadata: Map<String, Value>, fields: &[String], redactor: &Redactor) -> Map<String, Value> {
+    fields::remove(&mut metadata, fields);
     redactor.map(&mut metadata);
     wire::without_host_keys(&metadata)
 }

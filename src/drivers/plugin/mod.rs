@@ -35,7 +35,7 @@ pub(in crate::drivers) mod wire;
 mod config;
 mod execute;
 mod outcome;
-mod schema;
+pub(in crate::drivers) mod schema;
 
 #[cfg(test)]
 pub(in crate::drivers) mod tests;
@@ -145,6 +145,13 @@ impl EnvironmentDriver for PluginDriver {
             .map_err(|failure| InvalidConfig { faults: vec![failure.fault().message.clone()] })?;
         let own = self.bridge.validate(routed.plugin.key(), &routed.driver, &routed.config, &[]).await?;
         Ok(config.normal_form(&own))
+    }
+
+    fn secret_fields(&self, config: &Value) -> Vec<String> {
+        let name = |key: &str| config[key].as_str().unwrap_or_default();
+        let Some((_, driver)) = self.find(name("pluginKey"), name("driverKey")) else { return Vec::new() };
+        let own = schema::secret_fields(driver.config_schema.as_ref());
+        own.into_iter().map(|pointer| format!("/driverConfig{pointer}")).collect()
     }
 
     fn plan(&self, request: &PlanRequest<'_>) -> Result<LeasePlan, InvalidConfig> {

@@ -8,43 +8,14 @@ use serde_json::{Map, Value, json};
 
 use crate::drivers::InvalidConfig;
 use crate::drivers::secrets::SecretRef;
+use crate::secrets::fields;
 
-/// How a schema marks a field that holds a reference to a secret.
-const SECRET_FORMAT: &str = "secret-ref";
 /// How deep a schema is followed: far deeper than any config, and an end for one that is built to have none.
 const DEPTH_MAX: usize = 32;
 
-/// Where a field stands: the names on the way to it.
-pub(in crate::drivers) type FieldPath = Vec<String>;
-
-/// The secret fields that a schema declares: through `properties`, nested, and through `allOf`, `anyOf` and `oneOf`.
-pub(in crate::drivers) fn secret_fields(schema: Option<&Value>) -> Vec<FieldPath> {
-    let mut found = Vec::new();
-    if let Some(schema) = schema {
-        collect(schema, &mut Vec::new(), 0, &mut found);
-    }
-    found.sort();
-    found.dedup();
-    found
-}
-
-fn collect(schema: &Value, path: &mut FieldPath, depth: usize, found: &mut Vec<FieldPath>) {
-    if depth > DEPTH_MAX {
-        return;
-    }
-    if schema["format"] == SECRET_FORMAT && !path.is_empty() {
-        found.push(path.clone());
-    }
-    for (name, field) in schema["properties"].as_object().into_iter().flatten() {
-        path.push(name.clone());
-        collect(field, path, depth + 1, found);
-        path.pop();
-    }
-    for branches in ["allOf", "anyOf", "oneOf"] {
-        for branch in schema[branches].as_array().into_iter().flatten() {
-            collect(branch, path, depth + 1, found);
-        }
-    }
+/// The secret fields that a schema declares, as JSON Pointers into the config.
+pub(in crate::drivers) fn secret_fields(schema: Option<&Value>) -> Vec<String> {
+    schema.map(fields::of_schema).unwrap_or_default()
 }
 
 /// Checks a config whose secrets are references. `owner` is whose config it is, such as `driver "x" of plugin "y"`;
@@ -56,7 +27,7 @@ pub(in crate::drivers) fn check(
     not_asked: &[&str],
 ) -> Result<(), InvalidConfig> {
     let secrets = secret_fields(schema);
-    let plain: Vec<&FieldPath> = secrets.iter().filter(|path| !holds_reference(config, path)).collect();
+    let plain: Vec<&String> = secrets.iter().filter(|path| !holds_reference(config, path)).collect();
     let mut faults: Vec<String> = plain.iter().map(|path| no_reference(path)).collect();
     if let Some(schema) = schema {
         let mut schema = schema.clone();
@@ -68,7 +39,7 @@ pub(in crate::drivers) fn check(
             Ok(validator) => {
                 let config = json!(config);
                 // What is told of a secret field already is not told twice.
-                let told = |key: &str| plain.iter().any(|path| path.join(".") == key);
+                let told = |key: &str| plain.iter().any(|path| dotted(path) == key);
                 let errors = validator.iter_errors(&config).filter(|error| !told(&key_of(error)));
                 faults.extend(errors.flat_map(|error| sentences(&error, owner)));
             }
@@ -79,14 +50,14 @@ pub(in crate::drivers) fn check(
 }
 
 /// Whether what stands at a secret field is a reference, or nothing.
-fn holds_reference(config: &Map<String, Value>, path: &[String]) -> bool {
+fn holds_reference(config: &Map<String, Value>, path: &str) -> bool {
     let value = at(config, path).filter(|value| !value.is_null());
     value.is_none_or(|value| serde_json::from_value::<SecretRef>(value.clone()).is_ok())
 }
 
-fn no_reference(path: &[String]) -> String {
+fn no_reference(path: &str) -> String {
     let example = "{\"type\":\"secret_ref\",\"secretId\":UUID,\"version\":\"latest\"}";
-    format!("\"{}\" must be a reference to a secret, such as {example}.", path.join("."))
+    format!("\"{}\" must be a reference to a secret, such as {example}.", dotted(path))
 }
 
 /// Lets a schema speak of references where it speaks of secret values.
@@ -94,7 +65,7 @@ fn loosen(schema: &mut Value, depth: usize) {
     if depth > DEPTH_MAX {
         return;
     }
-    if schema["format"] == SECRET_FORMAT {
+    if schema["format"] == fields::FORMAT {
         *schema = json!({ "type": "object", "required": ["type", "secretId"] });
         return;
     }
@@ -127,13 +98,13 @@ fn sentences(error: &jsonschema::ValidationError<'_>, owner: &str) -> Vec<String
 }
 
 /// The references in a config's secret fields.
-pub(in crate::drivers) fn references(config: &Map<String, Value>, fields: &[FieldPath]) -> Vec<(FieldPath, SecretRef)> {
-    let reference = |path: &FieldPath| Some((path.clone(), serde_json::from_value(at(config, path)?.clone()).ok()?));
+pub(in crate::drivers) fn references(config: &Map<String, Value>, fields: &[String]) -> Vec<(String, SecretRef)> {
+    let reference = |path: &String| Some((path.clone(), serde_json::from_value(at(config, path)?.clone()).ok()?));
     fields.iter().filter_map(reference).collect()
 }
 
 /// Puts values in the place of references.
-pub(in crate::drivers) fn fill(config: &mut Map<String, Value>, values: &[(FieldPath, SecretString)]) {
+pub(in crate::drivers) fn fill(config: &mut Map<String, Value>, values: &[(String, SecretString)]) {
     for (path, value) in values {
         if let Some(place) = at_mut(config, path) {
             *place = Value::from(value.expose_secret());
@@ -142,7 +113,7 @@ pub(in crate::drivers) fn fill(config: &mut Map<String, Value>, values: &[(Field
 }
 
 /// Puts a text in the place of each reference: its secret's id, as a worker knows it before it gets the value.
-pub(in crate::drivers) fn name_references(config: &mut Map<String, Value>, references: &[(FieldPath, SecretRef)]) {
+pub(in crate::drivers) fn name_references(config: &mut Map<String, Value>, references: &[(String, SecretRef)]) {
     for (path, reference) in references {
         if let Some(place) = at_mut(config, path) {
             *place = Value::from(reference.secret_id.to_string());
@@ -151,7 +122,7 @@ pub(in crate::drivers) fn name_references(config: &mut Map<String, Value>, refer
 }
 
 /// Puts references back, whatever stands there now; a field that is gone stays so.
-pub(in crate::drivers) fn restore(config: &mut Map<String, Value>, references: &[(FieldPath, SecretRef)]) {
+pub(in crate::drivers) fn restore(config: &mut Map<String, Value>, references: &[(String, SecretRef)]) {
     for (path, reference) in references {
         if let Some(place) = at_mut(config, path) {
             *place = json!(reference);
@@ -159,36 +130,26 @@ pub(in crate::drivers) fn restore(config: &mut Map<String, Value>, references: &
     }
 }
 
-/// Removes every secret field from what a provider says of a lease, and every parent that this leaves empty (B20).
-pub(in crate::drivers) fn strip(metadata: &mut Map<String, Value>, fields: &[FieldPath]) {
-    for path in fields {
-        strip_at(metadata, path);
-    }
+/// The names on the way that a JSON Pointer goes.
+fn names(pointer: &str) -> impl Iterator<Item = String> + '_ {
+    pointer.split('/').skip(1).map(|name| name.replace("~1", "/").replace("~0", "~"))
 }
 
-fn strip_at(object: &mut Map<String, Value>, path: &[String]) {
-    let Some((name, rest)) = path.split_first() else { return };
-    if rest.is_empty() {
-        object.remove(name);
-        return;
-    }
-    let Some(Value::Object(child)) = object.get_mut(name) else { return };
-    let before = child.len();
-    strip_at(child, rest);
-    // An object that was empty before is the provider's own, and stays.
-    if child.is_empty() && before > 0 {
-        object.remove(name);
-    }
+/// A pointer as people write it.
+fn dotted(pointer: &str) -> String {
+    names(pointer).collect::<Vec<_>>().join(".")
 }
 
-fn at<'a>(config: &'a Map<String, Value>, path: &[String]) -> Option<&'a Value> {
-    let (name, rest) = path.split_first()?;
-    rest.iter().try_fold(config.get(name)?, |value, name| value.get(name))
+fn at<'a>(config: &'a Map<String, Value>, pointer: &str) -> Option<&'a Value> {
+    let mut names = names(pointer);
+    let first = config.get(&names.next()?)?;
+    names.try_fold(first, |value, name| value.get(name))
 }
 
-fn at_mut<'a>(config: &'a mut Map<String, Value>, path: &[String]) -> Option<&'a mut Value> {
-    let (name, rest) = path.split_first()?;
-    rest.iter().try_fold(config.get_mut(name)?, |value, name| value.get_mut(name))
+fn at_mut<'a>(config: &'a mut Map<String, Value>, pointer: &str) -> Option<&'a mut Value> {
+    let mut names = names(pointer);
+    let first = config.get_mut(&names.next()?)?;
+    names.try_fold(first, |value, name| value.get_mut(name))
 }
 
 #[cfg(test)]
@@ -222,8 +183,7 @@ mod tests {
 
     #[test]
     fn secret_fields_are_found_through_every_way() {
-        let names: Vec<String> = secret_fields(Some(&schema())).iter().map(|path| path.join(".")).collect();
-        assert_eq!(names, ["apiKey", "deep.other", "deep.token"]);
+        assert_eq!(secret_fields(Some(&schema())), ["/apiKey", "/deep/other", "/deep/token"]);
         assert!(secret_fields(None).is_empty());
     }
 
@@ -261,8 +221,5 @@ mod tests {
         );
         restore(&mut filled, &found);
         assert_eq!(filled, config);
-        let mut metadata = map(json!({ "apiKey": "v", "deep": { "token": "v" }, "empty": {}, "region": "eu" }));
-        strip(&mut metadata, &fields);
-        assert_eq!(Value::Object(metadata), json!({ "empty": {}, "region": "eu" }));
     }
 }

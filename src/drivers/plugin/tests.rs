@@ -199,6 +199,7 @@ async fn a_worker_process_is_asked_about_a_config_once_it_runs() {
     assert_eq!(normal["driverConfig"]["outputBytesMax"], 8 * 1_024 * 1_024);
     assert_eq!(normal["driverConfig"]["token"], reference(), "whatever the worker saw, the reference is kept");
 
+    assert_eq!(driver.secret_fields(&config), ["/driverConfig/token"]);
     let mut plain = config.clone();
     plain["driverConfig"]["token"] = "hunter2".into();
     let invalid = driver.validate(&plain).await.unwrap_err().to_string();

@@ -132,6 +132,11 @@ impl EnvironmentDriver for SandboxDriver {
         Ok(config.normal_form(own, provider.abilities().workspace_kind))
     }
 
+    fn secret_fields(&self, config: &Value) -> Vec<String> {
+        let provider = config["provider"].as_str().unwrap_or_default();
+        self.provider(provider).map(|provider| provider.secret_fields()).unwrap_or_default()
+    }
+
     fn plan(&self, request: &PlanRequest<'_>) -> Result<LeasePlan, InvalidConfig> {
         let (config, provider) = self.route(request.config)?;
         Ok(config.plan(request, &provider.abilities()))

@@ -58,6 +58,11 @@ pub trait SandboxProvider: Send + Sync {
         Duration::ZERO
     }
 
+    /// The fields of its config that hold secrets, as JSON Pointers.
+    fn secret_fields(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Checks a config and gives its normal form, defaults filled in.
     async fn validate(&self, config: &Map<String, Value>) -> Result<Map<String, Value>, InvalidConfig>;
 

@@ -18,6 +18,7 @@ pub mod projection;
 pub(crate) mod read;
 pub mod reusable;
 pub mod run;
+pub mod secret;
 pub(crate) mod vocabulary;
 
 pub use moment::Moment;

@@ -35,6 +35,8 @@ schemas! {
     Verdict, "What a reuse decision says of one candidate.", words::Verdict::WORDS;
     NextActionKind, "What happens to a lease next.", words::NextActionKind::WORDS;
     EnvironmentStatus, "Whether leases are given on an environment.", ["active", "archived"];
+    SecretStatus, "Whether a secret can be read.", ["active", "removed"];
+    SecretProvider, "What keeps a secret's value: the ledger's own database (sealed), a variable of its process, or a file below the folder that the operator grants.", ["ledger", "environment", "file"];
     AcquiredHow, "How a lease came to its provider lease: a new one, one that another lease left, or the one that the run holds already.", ["fresh", "reused", "held"];
     OutputStream, "Which of a command's two outputs.", ["stdout", "stderr"];
     Severity, "How bad a finding is.", ["info", "warning", "error"];

@@ -6,6 +6,7 @@ mod interrupt;
 mod misuse;
 mod reuse;
 mod run;
+mod secret;
 mod serve;
 
 use std::io::{BufRead, BufReader, Write};

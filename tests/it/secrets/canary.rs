@@ -5,13 +5,14 @@ use std::io::Write;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use lease_events::id::LeaseId;
 use lease_events::lease::vocabulary::ReleaseStatus;
 use lease_ledger::commands::destroy::DestroyRequest;
 use lease_ledger::commands::environment::create::CreateEnvironment;
 use lease_ledger::commands::environment::probe::ProbeEnvironment;
 use lease_ledger::commands::execute::ExecuteRequest;
 use lease_ledger::commands::realize::RealizeRequest;
-use serde_json::{Value, json};
+use serde_json::json;
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::*;
@@ -59,10 +60,10 @@ impl MakeWriter<'_> for Heard {
 /// The canary as somebody might write it. Parts of it, so that one that is cut is found too.
 fn spellings() -> Vec<Vec<u8>> {
     let telling = "c4nary-7f3a91e2-b5d8";
-    let hex: String = telling.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let hex = hex(telling);
     let inner = |padding: &str| {
         let encoded = STANDARD.encode(format!("{padding}{telling}"));
-        encoded[4..encoded.len() - 4].as_bytes().to_vec()
+        encoded.as_bytes()[4..encoded.len() - 4].to_vec()
     };
     let utf16: Vec<u8> = telling.encode_utf16().flat_map(u16::to_le_bytes).collect();
     let big: Vec<u8> = telling.encode_utf16().flat_map(u16::to_be_bytes).collect();
@@ -86,86 +87,56 @@ fn search(place: &str, bytes: &[u8]) {
 async fn go_through(safe: &Safe, heard: &Heard) {
     let secret = safe.set("canary", CANARY).await;
     heard.say(&secret);
-    let create = async |name: &str, fails: &str, token: Value| {
+    let reference = json!({ "type": "secret_ref", "secretId": secret.secret_id, "version": "latest" });
+    let ways = [
+        ("plain", "", json!(CANARY)),
+        ("reference", "", reference.clone()),
+        ("failing", "acquire", reference.clone()),
+        ("named", "name", reference),
+        ("refused", "", json!({ "value": CANARY })),
+    ];
+    for (number, (name, fails, token)) in (1..).zip(ways) {
         let config = json!({ "token": token, "fails": fails });
         let request = CreateEnvironment { company_id: company(), name: name.into(), driver: "echo".into(), config };
         let created = safe.ledger.create_environment(caller().with_key(name), request).await;
         heard.say(&created);
-        created
-    };
-    let reference = json!({ "type": "secret_ref", "secretId": secret.secret_id, "version": "latest" });
-    let mut number = 0;
-    for (name, fails, token) in [
-        ("plain", "", json!(CANARY)),
-        ("reference", "", reference.clone()),
-        ("failing", "acquire", reference.clone()),
-        ("named", "name", reference.clone()),
-    ] {
-        let environment = create(name, fails, token).await.expect("it is valid").environment_id;
-        number += 1;
-        let acquired = safe.ledger.acquire(caller(), acquire_request(environment, Some(run(number)))).await;
+        let Ok(environment) = created else { continue };
+        let environment_id = environment.environment_id;
+        let acquired = safe.ledger.acquire(caller(), acquire_request(environment_id, Some(run(number)))).await;
         heard.say(&acquired);
-        heard.say(
-            &safe
-                .ledger
-                .probe_environment(caller(), ProbeEnvironment { company_id: company(), environment_id: environment })
-                .await,
-        );
-        let Ok(acquired) = acquired else { continue };
-        let lease_id = acquired.lease.lease_id;
-        let authority = Some(operator());
-        heard.say(
-            &safe
-                .ledger
-                .realize(
-                    caller(),
-                    RealizeRequest {
-                        company_id: Some(company()),
-                        lease_id,
-                        authority: authority.clone(),
-                        if_revision: None,
-                        workspace: lease_ledger::drivers::Workspace::default(),
-                    },
-                )
-                .await,
-        );
-        let (output, _unread) = tokio::sync::mpsc::channel(1);
-        heard.say(
-            &safe
-                .ledger
-                .execute(
-                    caller(),
-                    ExecuteRequest {
-                        company_id: Some(company()),
-                        lease_id,
-                        authority: authority.clone(),
-                        command: "true".into(),
-                        args: Vec::new(),
-                        cwd: None,
-                        env: Vec::new(),
-                        stdin: None,
-                        timeout_ms: None,
-                    },
-                    output,
-                )
-                .await,
-        );
-        heard.say(
-            &safe.ledger.release(caller(), release_request(lease_id, authority.clone(), ReleaseStatus::Failed)).await,
-        );
-        heard.say(
-            &safe
-                .ledger
-                .destroy(
-                    caller(),
-                    DestroyRequest { company_id: Some(company()), lease_id, authority, if_revision: None },
-                )
-                .await,
-        );
-        heard.say(&safe.ledger.history(lease_id, None).await);
-        heard.say(&safe.ledger.why(lease_id, None).await);
+        let probe = ProbeEnvironment { company_id: company(), environment_id };
+        heard.say(&safe.ledger.probe_environment(caller(), probe).await);
+        if let Ok(acquired) = acquired {
+            use_and_end(safe, heard, acquired.lease.lease_id).await;
+        }
     }
-    heard.say(&create("refused", "", json!({ "value": CANARY })).await);
+}
+
+/// All that can be done with a lease, to its end and beyond.
+async fn use_and_end(safe: &Safe, heard: &Heard, lease_id: LeaseId) {
+    let (company_id, authority, if_revision) = (Some(company()), Some(operator()), None);
+    let workspace = lease_ledger::drivers::Workspace::default();
+    let realize = RealizeRequest { company_id, lease_id, authority: authority.clone(), if_revision, workspace };
+    heard.say(&safe.ledger.realize(caller(), realize).await);
+    let execute = ExecuteRequest {
+        company_id,
+        lease_id,
+        authority: authority.clone(),
+        command: "true".into(),
+        args: Vec::new(),
+        cwd: None,
+        env: Vec::new(),
+        stdin: None,
+        timeout_ms: None,
+    };
+    let (output, _unread) = tokio::sync::mpsc::channel(1);
+    heard.say(&safe.ledger.execute(caller(), execute, output).await);
+    let release = release_request(lease_id, authority.clone(), ReleaseStatus::Failed);
+    heard.say(&safe.ledger.release(caller(), release).await);
+    let destroy = DestroyRequest { company_id, lease_id, authority, if_revision };
+    heard.say(&safe.ledger.destroy(caller(), destroy).await);
+    heard.say(&safe.ledger.history(lease_id, None).await);
+    heard.say(&safe.ledger.why(lease_id, None).await);
 }
 
 #[test]

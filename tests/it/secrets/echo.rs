@@ -42,7 +42,7 @@ impl Echo {
         let value = self.secrets.resolve(&reference, &reader).await;
         let value: SecretString = value.map_err(|error| Fault::new("secret", error.to_string()))?;
         let value = value.expose_secret();
-        let hex: String = value.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let hex = hex(value);
         let encoded = STANDARD.encode(format!("user:{value}"));
         let said = format!("token {value}, basic {encoded}, hex {hex}, json {}", json!(value));
         said.clone_into(&mut self.last.lock().expect("nobody panics holding it"));

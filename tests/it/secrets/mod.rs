@@ -92,3 +92,11 @@ fn reader(company_id: CompanyId) -> SecretReader {
 fn with_key() -> SecretSettings {
     SecretSettings { key: Some(KeySource::random()), ..SecretSettings::default() }
 }
+
+/// Two digits a byte.
+fn hex(text: &str) -> String {
+    text.bytes()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .filter_map(|digit| char::from_digit(digit.into(), 16))
+        .collect()
+}

@@ -18,6 +18,7 @@ use super::CALL_TIMEOUT_MARGIN;
 use super::config::SandboxConfig;
 use super::provider::{Abilities, Call, ProviderSource, SandboxProvider};
 use crate::drivers::plugin::bridge::{LIST, VISIBILITY_DELAY};
+use crate::drivers::plugin::schema;
 use crate::drivers::plugin::wire::{ProviderLease, without_host_keys};
 use crate::drivers::plugin::{Bridge, Target, Who, not_reusable, settled};
 use crate::drivers::{
@@ -137,6 +138,10 @@ impl SandboxProvider for PluginProvider {
 
     fn start_wait(&self) -> Duration {
         self.bridge.limit(Duration::ZERO)
+    }
+
+    fn secret_fields(&self) -> Vec<String> {
+        schema::secret_fields(self.driver.config_schema.as_ref())
     }
 
     async fn validate(&self, config: &Map<String, Value>) -> Result<Map<String, Value>, InvalidConfig> {

@@ -97,6 +97,7 @@ async fn commands_run_under_the_shell_and_secrets_stay_out_of_the_record() {
     farm.install_bad("echo", &json!({}));
     let mut subject = bad(&farm);
     subject.config["token"] = reference();
+    assert_eq!(subject.driver.secret_fields(&subject.config), ["/token"]);
     let scope = subject.scope();
     let held = subject.acquire(&scope).await;
     let told = serde_json::to_string(&held.metadata).unwrap();
