@@ -15,6 +15,7 @@ const ACCEPTED: &[&str] = &[
     "BSL-1.0",
     "ISC",
     "MIT",
+    "MIT-0",
     "Unicode-3.0",
     "Unlicense",
     "Zlib",

@@ -10,6 +10,10 @@ use sqlx::SqliteConnection;
 /// Something that follows appends inside a SQLite store's transactions.
 #[async_trait]
 pub trait SqliteAppendHook: Send + Sync {
+    /// Called while the events are being written, just before [`Self::on_append`] of the same ones: for what needs no
+    /// database, which then costs no time of its own. The write may still fail, and `on_append` not be called.
+    fn prepare(&self, _events: &[RecordedEvent]) {}
+
     /// Called once a transaction, after the events are written and before the commit. An error here is one of the
     /// connection itself, and rolls the whole transaction back.
     async fn on_append(&self, connection: &mut SqliteConnection, events: &[RecordedEvent]) -> Result<(), sqlx::Error>;

@@ -24,6 +24,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) at: usize,
     pub(crate) fold: &'a SqlFold,
     pub(crate) views: Vec<usize>,
+    /// The same events, folded beforehand.
+    pub(crate) prepared: Option<Batch>,
 }
 
 /// What stands still after a batch, and why.
@@ -43,7 +45,7 @@ pub(crate) fn views_of(fold: &SqlFold, stands: impl Fn(&Table) -> bool) -> Vec<u
 /// Moves the planned tables on by `events`: all under one savepoint, and one by one where that fails. Whoever
 /// fails is marked stalled, and is named in the answer.
 pub(crate) async fn apply(
-    plans: &[Plan<'_>],
+    plans: &mut [Plan<'_>],
     hot: &mut [HotRows],
     connection: &mut SqliteConnection,
     events: &[RecordedEvent],
@@ -71,7 +73,7 @@ pub(crate) async fn execute(connection: &mut SqliteConnection, sql: &'static str
 }
 
 async fn together(
-    plans: &[Plan<'_>],
+    plans: &mut [Plan<'_>],
     hot: &mut [HotRows],
     connection: &mut SqliteConnection,
     events: &[RecordedEvent],
@@ -79,7 +81,10 @@ async fn together(
     let mut names = Vec::new();
     for plan in plans {
         let hot = &mut hot[plan.at];
-        let mut batch = Batch::fold(plan.fold, hot, connection, events).await?;
+        let mut batch = match plan.prepared.take() {
+            Some(batch) => batch,
+            None => Batch::fold(plan.fold, hot, connection, events).await?,
+        };
         for view in &plan.views {
             batch.write(plan.fold, *view, connection).await?;
             names.push(plan.fold.views[*view].statements.name.as_str());

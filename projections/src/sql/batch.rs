@@ -89,6 +89,25 @@ fn is_of_the_disk(error: &dyn sqlx::error::DatabaseError) -> bool {
 pub(crate) struct Batch {
     keys: Vec<Arc<str>>,
     rows: Vec<HotRow>,
+    /// What is to be written, by table, where that was worked out beforehand.
+    staged: BTreeMap<usize, Staged>,
+}
+
+/// What is to be written to one table.
+struct Staged {
+    new: Vec<Row>,
+    /// By which of the indexed columns changed.
+    changed: BTreeMap<ColumnSet, Vec<Row>>,
+    gone: Vec<Arc<str>>,
+}
+
+/// The rows that events touch, found but not stepped yet.
+struct Found<'a> {
+    batch: Batch,
+    slots: HashMap<Arc<str>, usize>,
+    steps: Vec<(usize, &'a RecordedEvent)>,
+    /// Rows that are not hot, and may be in the database.
+    cold: Vec<usize>,
 }
 
 impl Batch {
@@ -99,7 +118,35 @@ impl Batch {
         connection: &mut SqliteConnection,
         events: &[RecordedEvent],
     ) -> Result<Self, BatchError> {
-        let mut batch = Self { keys: Vec::new(), rows: Vec::new() };
+        let Found { mut batch, slots, steps, cold } = Self::find(fold, hot, events);
+        batch.read(fold, connection, &slots, &cold).await?;
+        batch.step(fold, steps)?;
+        Ok(batch)
+    }
+
+    /// The same without the database, and with what the tables at `views` will show worked out: `None` where a row is
+    /// not hot, or a step fails, which is then found again by [`Self::fold`].
+    pub(crate) fn fold_hot(
+        fold: &SqlFold,
+        views: &[usize],
+        hot: &mut HotRows,
+        events: &[RecordedEvent],
+    ) -> Option<Self> {
+        let Found { mut batch, steps, cold, .. } = Self::find(fold, hot, events);
+        if !cold.is_empty() {
+            batch.keep(hot);
+            return None;
+        }
+        batch.step(fold, steps).ok()?;
+        for view in views {
+            let staged = batch.stage(fold, *view);
+            batch.staged.insert(*view, staged);
+        }
+        Some(batch)
+    }
+
+    fn find<'a>(fold: &SqlFold, hot: &mut HotRows, events: &'a [RecordedEvent]) -> Found<'a> {
+        let mut batch = Self::empty();
         let mut slots: HashMap<Arc<str>, usize> = HashMap::new();
         let mut steps: Vec<(usize, &RecordedEvent)> = Vec::with_capacity(events.len());
         let mut cold: Vec<usize> = Vec::new();
@@ -118,15 +165,22 @@ impl Batch {
             };
             steps.push((slot, event));
         }
-        batch.read(fold, connection, &slots, &cold).await?;
+        Found { batch, slots, steps, cold }
+    }
+
+    fn empty() -> Self {
+        Self { keys: Vec::new(), rows: Vec::new(), staged: BTreeMap::new() }
+    }
+
+    fn step(&mut self, fold: &SqlFold, steps: Vec<(usize, &RecordedEvent)>) -> Result<(), BatchError> {
         for (slot, event) in steps {
-            let row = &mut batch.rows[slot];
+            let row = &mut self.rows[slot];
             row.state = fold
                 .projection
                 .step(row.state.take(), event)
                 .map_err(|error| BatchError::Projection(error.to_string()))?;
         }
-        Ok(batch)
+        Ok(())
     }
 
     /// The rows that `events` touch, as the first table holds them now; what the other tables show is not known.
@@ -135,7 +189,7 @@ impl Batch {
         connection: &mut SqliteConnection,
         events: &[RecordedEvent],
     ) -> Result<Self, BatchError> {
-        let mut batch = Self { keys: Vec::new(), rows: Vec::new() };
+        let mut batch = Self::empty();
         let mut slots: HashMap<Arc<str>, usize> = HashMap::new();
         for key in events.iter().filter_map(|event| fold.projection.key(event)) {
             let key: Arc<str> = key.into();
@@ -201,26 +255,11 @@ impl Batch {
         view: usize,
         connection: &mut SqliteConnection,
     ) -> Result<(), BatchError> {
+        let Staged { new, changed, gone } = match self.staged.remove(&view) {
+            Some(staged) => staged,
+            None => self.stage(fold, view),
+        };
         let table = &fold.views[view];
-        let mut new = Vec::new();
-        let mut changed: BTreeMap<ColumnSet, Vec<Row>> = BTreeMap::new();
-        let mut gone = Vec::new();
-        for (key, hot) in self.keys.iter().zip(&mut self.rows) {
-            let row = hot.state.as_ref().and_then(|state: &AnyState| fold.projection.row(view, state));
-            let shown = table.shown(row.as_ref());
-            if view == 0 {
-                hot.bytes = row.as_ref().map_or(0, bytes);
-            }
-            match (row, &hot.shown[view]) {
-                (None, Shown::Absent) => {}
-                (None, _) => gone.push(key.clone()),
-                (Some(row), Shown::Present(before)) => {
-                    changed.entry(table.changed(before, &row)).or_default().push(row);
-                }
-                (Some(row), Shown::Absent | Shown::Unknown) => new.push(row),
-            }
-            hot.shown[view] = shown;
-        }
         let statements = &table.statements;
         put(new, |size| statements.put(size), connection).await?;
         for (columns, rows) in changed {
@@ -229,6 +268,29 @@ impl Batch {
             put(rows, |size| update.sql(size), connection).await?;
         }
         Ok(delete(statements, &gone, connection).await?)
+    }
+
+    /// Works out what is to be written to the table at `view`, and takes it as shown.
+    fn stage(&mut self, fold: &SqlFold, view: usize) -> Staged {
+        let table = &fold.views[view];
+        let mut staged = Staged { new: Vec::new(), changed: BTreeMap::new(), gone: Vec::new() };
+        for (key, hot) in self.keys.iter().zip(&mut self.rows) {
+            let row = hot.state.as_ref().and_then(|state: &AnyState| fold.projection.row(view, state));
+            let shown = table.shown(row.as_ref());
+            if view == 0 {
+                hot.bytes = row.as_ref().map_or(0, bytes);
+            }
+            match (row, &hot.shown[view]) {
+                (None, Shown::Absent) => {}
+                (None, _) => staged.gone.push(key.clone()),
+                (Some(row), Shown::Present(before)) => {
+                    staged.changed.entry(table.changed(before, &row)).or_default().push(row);
+                }
+                (Some(row), Shown::Absent | Shown::Unknown) => staged.new.push(row),
+            }
+            hot.shown[view] = shown;
+        }
+        staged
     }
 
     /// Puts the written rows back among the hot ones.

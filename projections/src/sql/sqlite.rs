@@ -19,7 +19,7 @@ use sqlx::SqliteConnection;
 use tokio::sync::{Notify, watch};
 
 use super::apply::{Plan, apply, views_of};
-use super::batch::{BatchError, SqlFold};
+use super::batch::{Batch, BatchError, SqlFold};
 use super::hot::HotRows;
 use super::marks::{self, Marks};
 use crate::projection::{Projection, Table};
@@ -42,6 +42,8 @@ pub struct SqliteProjections {
 pub(crate) struct Live {
     marks: Option<Marks>,
     hot: Vec<HotRows>,
+    /// The events that are being written, folded while they are: one a plan of theirs.
+    prepared: Vec<Option<Batch>>,
     /// What [`SqliteProjections::seen`] becomes on commit.
     seen: Option<Position>,
 }
@@ -100,9 +102,12 @@ impl SqliteProjections {
             },
         };
         live.hot.resize_with(self.folds.len(), HotRows::default);
-        let plans = self.in_step(&marks, first.position.0 - 1);
+        let mut plans = self.in_step(&marks, first.position.0 - 1);
+        for (plan, prepared) in plans.iter_mut().zip(std::mem::take(&mut live.prepared)) {
+            plan.prepared = prepared;
+        }
         let complete = plans.iter().map(|plan| plan.views.len()).sum::<usize>() == self.tables().count();
-        let stalled = apply(&plans, &mut live.hot, connection, events).await?;
+        let stalled = apply(&mut plans, &mut live.hot, connection, events).await?;
         if stalled.is_empty() {
             live.marks = Some(moved(marks, &plans, last.position.0));
         }
@@ -132,13 +137,26 @@ impl SqliteProjections {
                 mark.position == position && mark.version == table.version && mark.stalled.is_none()
             })
         };
-        let plan = |(at, fold)| Plan { at, fold, views: views_of(fold, stands) };
+        let plan = |(at, fold)| Plan { at, fold, views: views_of(fold, stands), prepared: None };
         self.folds.iter().enumerate().map(plan).filter(|plan| !plan.views.is_empty()).collect()
     }
 }
 
 #[async_trait]
 impl SqliteAppendHook for SqliteProjections {
+    fn prepare(&self, events: &[RecordedEvent]) {
+        let Some(first) = events.first() else { return };
+        let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        let Live { marks, hot, prepared, .. } = &mut *live;
+        // What was prepared for a write that failed is not what is there now.
+        prepared.clear();
+        let Some(marks) = marks else { return };
+        hot.resize_with(self.folds.len(), HotRows::default);
+        let plans = self.in_step(marks, first.position.0 - 1);
+        let fold_hot = |plan: &Plan<'_>| Batch::fold_hot(plan.fold, &plan.views, &mut hot[plan.at], events);
+        prepared.extend(plans.iter().map(fold_hot));
+    }
+
     async fn on_append(&self, connection: &mut SqliteConnection, events: &[RecordedEvent]) -> Result<(), sqlx::Error> {
         if !self.attached.load(Ordering::Acquire) {
             return Ok(());

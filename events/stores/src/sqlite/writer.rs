@@ -176,7 +176,10 @@ impl Writer {
     }
 
     async fn write(&self, connection: &mut SqliteConnection, batch: &Batch) -> Result<(), Failed> {
-        rows::insert(connection, &batch.events).await.map_err(Failed::before_commit)?;
+        // SQLite works on a thread of its own: once the insert is on its way there, the hook prepares meanwhile.
+        let prepare = async { self.hook.iter().for_each(|hook| hook.prepare(&batch.events)) };
+        let (inserted, ()) = futures_util::future::join(rows::insert(connection, &batch.events), prepare).await;
+        inserted.map_err(Failed::before_commit)?;
         if let Some(hook) = &self.hook {
             let called = hook.on_append(connection, &batch.events).await;
             called.map_err(|error| Failed { hook_called: true, ..Failed::before_commit(error) })?;
