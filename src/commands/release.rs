@@ -1,5 +1,5 @@
 //! Release: the lease ends. The intent is durable first; it wins even over an acquire that is still at the provider,
-//! whose owner finds it there and releases what the provider gives (see [`finish`]).
+//! whose owner finds it there and releases what the provider gives (see `finish`).
 
 use lease_events::failure::Fault;
 use lease_events::id::{CompanyId, LeaseId};

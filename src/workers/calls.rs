@@ -1,7 +1,7 @@
 //! The calls that wait for an answer, and those that gave up waiting.
 //!
 //! **Invariants:** a call is answered once. Whether a call can have reached the worker is decided once, by its
-//! [`Claim`]: either the writer takes it, or whoever gives it up does. A call that was given up after it was written
+//! `Claim`: either the writer takes it, or whoever gives it up does. A call that was given up after it was written
 //! stays known, so that its late answer is handed on instead of lost.
 
 use std::collections::{HashMap, VecDeque};

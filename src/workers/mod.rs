@@ -2,7 +2,7 @@
 //!
 //! - [`registry`], [`manifest`]: which plugins there are.
 //! - [`supervisor`], [`process`]: their workers' lives.
-//! - [`connection`], [`calls`], [`rpc`], [`line`], [`invocation`]: what is said.
+//! - [`connection`], [`calls`], [`rpc`], [`mod@line`], [`invocation`]: what is said.
 //! - [`host_services`]: what workers may ask. [`redact`], `log`: what they say never shows a secret.
 //!
 //! **Invariants:** a worker is started when it is first needed, and one serves every company. Nothing that a worker
