@@ -38,3 +38,8 @@ pub mod wiring;
 pub mod workers;
 
 mod processes;
+
+/// The README's example is compiled with the tests of the documentation.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
