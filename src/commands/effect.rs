@@ -14,12 +14,17 @@ use crate::drivers::{EnvironmentDriver, Held, LeaseScope, Outcome};
 /// How long after a driver's own time limit an effect without an outcome counts as lost: room for the append.
 pub const SETTLE_GRACE: chrono::TimeDelta = chrono::TimeDelta::seconds(30);
 
-/// The driver that a lease was made by (B3).
-pub fn driver_of<'a>(context: &'a Context, state: &LeaseState) -> Result<&'a Arc<dyn EnvironmentDriver>, CommandError> {
+/// The driver of this key.
+pub fn driver<'a>(context: &'a Context, key: &str) -> Result<&'a Arc<dyn EnvironmentDriver>, CommandError> {
     context
         .drivers
-        .get(&state.driver)
-        .ok_or_else(|| CommandError::UnknownDriver { driver: state.driver.clone(), known: context.drivers.keys() })
+        .get(key)
+        .ok_or_else(|| CommandError::UnknownDriver { driver: key.to_owned(), known: context.drivers.keys() })
+}
+
+/// The driver that a lease was made by (B3).
+pub fn driver_of<'a>(context: &'a Context, state: &LeaseState) -> Result<&'a Arc<dyn EnvironmentDriver>, CommandError> {
+    driver(context, &state.driver)
 }
 
 /// Who a call for this lease is for, under this token: everything from the lease's own record (B11).

@@ -34,7 +34,7 @@ use super::error::CommandError;
 use super::release::finish;
 use super::release_run::check_not_released;
 use super::session::LeaseSession;
-use super::{Context, environment};
+use super::{Context, effect, environment};
 use crate::drivers::{Acquired, DriverTraits, EnvironmentDriver, LeasePlan, Outcome, PlanRequest};
 
 /// The first fencing token of a provider lease.
@@ -105,10 +105,7 @@ pub async fn acquire(
     decide::check_request(request, context.clock.now())?;
     let environment = environment::load_in(context, request.environment_id, request.company_id).await?;
     decide::check_environment(&environment)?;
-    let driver = context.drivers.get(&environment.driver).ok_or_else(|| CommandError::UnknownDriver {
-        driver: environment.driver.clone(),
-        known: context.drivers.keys(),
-    })?;
+    let driver = effect::driver(context, &environment.driver)?;
     let plan = driver.plan(&PlanRequest {
         config: &environment.config,
         has_run: request.run_id.is_some(),

@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{Command, CommandError, Context, secret_owner};
+use crate::commands::effect;
 use crate::commands::secret::intern;
 use crate::drivers::Drivers;
 use crate::secrets::fields;
@@ -47,10 +48,7 @@ pub async fn create(
     request: &CreateEnvironment,
 ) -> Result<EnvironmentState, CommandError> {
     check_name(&request.name)?;
-    let driver = context
-        .drivers
-        .get(&request.driver)
-        .ok_or_else(|| CommandError::UnknownDriver { driver: request.driver.clone(), known: context.drivers.keys() })?;
+    let driver = effect::driver(context, &request.driver)?;
     let company_id = request.company_id;
     let owner = secret_owner(&request.driver, &request.name);
     let fields = driver.secret_fields(&request.config);

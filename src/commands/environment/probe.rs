@@ -5,6 +5,7 @@ use lease_events::id::{CompanyId, EnvironmentId};
 use serde::Serialize;
 
 use super::{Command, CommandError, Context};
+use crate::commands::effect;
 use crate::drivers::{ProbeReport, ProbeScope};
 
 /// What is asked.
@@ -23,10 +24,7 @@ pub async fn probe(
     request: &ProbeEnvironment,
 ) -> Result<(EnvironmentState, ProbeReport), CommandError> {
     let environment = super::load_in(context, request.environment_id, request.company_id).await?;
-    let driver = context.drivers.get(&environment.driver).ok_or_else(|| CommandError::UnknownDriver {
-        driver: environment.driver.clone(),
-        known: context.drivers.keys(),
-    })?;
+    let driver = effect::driver(context, &environment.driver)?;
     let scope = ProbeScope { company_id: request.company_id, environment_id: request.environment_id };
     let report = driver.probe(&scope, &environment.config).await;
     let probed = EnvironmentProbed { ok: report.ok, summary: report.summary.clone() };

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{Command, CommandError, Context, check_revision, secret_owner};
+use crate::commands::effect;
 use crate::commands::secret::intern;
 use crate::secrets::fields;
 
@@ -41,10 +42,7 @@ pub async fn update(
     request: &UpdateEnvironment,
 ) -> Result<EnvironmentState, CommandError> {
     let environment = super::load_in(context, request.environment_id, request.company_id).await?;
-    let driver = context.drivers.get(&environment.driver).ok_or_else(|| CommandError::UnknownDriver {
-        driver: environment.driver.clone(),
-        known: context.drivers.keys(),
-    })?;
+    let driver = effect::driver(context, &environment.driver)?;
     let owner = secret_owner(&environment.driver, &environment.name);
     let fields = driver.secret_fields(&request.config);
     let mut interned = intern::plan(context, request.company_id, &owner, request.config.clone(), &fields).await?;
