@@ -18,6 +18,8 @@ use crate::store::live_at_once;
 const FEW: u64 = 1_000;
 /// Acquires that are timed at each size.
 const TIMED: usize = 1_000;
+/// In how many steps each size is filled up to, memory printed after each.
+const STEPS: u64 = 8;
 /// Who fill the log at once.
 const FILLERS: u64 = 128;
 
@@ -31,6 +33,14 @@ pub(crate) async fn measure() {
     let mut medians = Vec::new();
     let mut past = 0;
     for size in [FEW, many] {
+        // Along the way, so that what is seen is the course of the memory, and not its two ends.
+        let from = past;
+        for step in 1..STEPS {
+            let filled = from + (size - from) * step / STEPS;
+            fill(&parts, past, filled).await;
+            past = filled;
+            println!("{past:>12}{:>50}", format!("{} MiB", resident_mib()));
+        }
         fill(&parts, past, size).await;
         past = size;
         let times = timed(&parts, size).await;

@@ -154,7 +154,7 @@ fn put(table: &Table, name: &str, rows: usize) -> String {
     let row = format!("({})", repeated("?", names.len()));
     let set: Vec<String> = names.iter().map(|name| format!("{name} = excluded.{name}")).collect();
     format!(
-        "INSERT INTO {name} ({}) SELECT * FROM (VALUES {}) WHERE column1 IS NOT NULL ON CONFLICT ({}) DO UPDATE SET {}",
+        "INSERT OR FAIL INTO {name} ({}) SELECT * FROM (VALUES {}) WHERE column1 IS NOT NULL ON CONFLICT ({}) DO UPDATE SET {}",
         names.join(", "),
         repeated(&row, rows),
         table.key(),
@@ -200,7 +200,7 @@ impl Update {
             .collect();
         let row = format!("({})", repeated("?", columns.len()));
         format!(
-            "UPDATE {name} SET {} FROM (VALUES {}) AS new WHERE {name}.{} = new.column1",
+            "UPDATE OR FAIL {name} SET {} FROM (VALUES {}) AS new WHERE {name}.{} = new.column1",
             set.join(", "),
             repeated(&row, rows),
             table.columns[columns[0]].name

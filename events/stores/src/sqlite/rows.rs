@@ -18,7 +18,9 @@ const STATEMENT_ROWS_MAX: usize = 256;
 /// any number up to [`STATEMENT_ROWS_MAX`].
 const STATEMENT_ROWS_STEP: usize = 16;
 
-const INSERT_HEAD: &str = "INSERT INTO events (position, event_id, stream_id, stream_revision, type, schema_version, \
+/// `OR FAIL`: what a statement that fails has written is left for the end of its transaction, which is a rollback. Else SQLite
+/// keeps a copy of every page that the statement touches.
+const INSERT_HEAD: &str = "INSERT OR FAIL INTO events (position, event_id, stream_id, stream_revision, type, schema_version, \
                            company_id, recorded_at, data, metadata) VALUES ";
 const INSERT_ROW: &str = "(?,?,?,?,?,?,?,?,?,?),";
 /// The statement of [`STATEMENT_ROWS_MAX`] rows; its beginnings are the shorter ones.
