@@ -12,14 +12,17 @@ use sqlx::{Row as _, SqliteConnection};
 
 use super::decode;
 use super::hot::{HotRow, HotRows, Shown};
-use super::statements::{self, ColumnSet, Sql, Statements, is_indexed};
-use crate::projection::{AnyState, Projection, Row, Table, Value};
+use super::statements::{self, ColumnSet, Sql, Statements};
+use crate::projection::{AnyState, Projection, Row, STATE_COLUMN, Table, Value};
 
 /// One table of a fold, with its statements.
 pub(crate) struct SqlView {
     pub(crate) table: &'static Table,
     pub(crate) statements: Statements,
-    indexed: Vec<usize>,
+    /// The columns that may change, but for the state's.
+    compared: Vec<usize>,
+    /// The state's column, of a table that has one: it changes with every event.
+    always: ColumnSet,
 }
 
 /// A fold and its tables under one set of names.
@@ -35,9 +38,10 @@ impl SqlFold {
         let view = |table: &'static Table| SqlView {
             table,
             statements: Statements::new(table, suffix),
-            indexed: (0..table.columns.len())
-                .filter(|at| !table.columns[*at].fixed && is_indexed(table, *at))
+            compared: (0..table.columns.len())
+                .filter(|at| !table.columns[*at].fixed && table.columns[*at].name != STATE_COLUMN)
                 .collect(),
+            always: table.index_of(STATE_COLUMN).map(|at| ColumnSet::default().with(at)).unwrap_or_default(),
         };
         Self { projection: projection.clone(), views: projection.tables().into_iter().map(view).collect() }
     }
@@ -96,7 +100,7 @@ pub(crate) struct Batch {
 /// What is to be written to one table.
 struct Staged {
     new: Vec<Row>,
-    /// By which of the indexed columns changed.
+    /// By which columns changed.
     changed: BTreeMap<ColumnSet, Vec<Row>>,
     gone: Vec<Arc<str>>,
 }
@@ -284,7 +288,10 @@ impl Batch {
                 (None, Shown::Absent) => {}
                 (None, _) => staged.gone.push(key.clone()),
                 (Some(row), Shown::Present(before)) => {
-                    staged.changed.entry(table.changed(before, &row)).or_default().push(row);
+                    let changed = table.changed(before, &row);
+                    if changed != ColumnSet::default() {
+                        staged.changed.entry(changed).or_default().push(row);
+                    }
                 }
                 (Some(row), Shown::Absent | Shown::Unknown) => staged.new.push(row),
             }
@@ -303,13 +310,13 @@ impl Batch {
 
 impl SqlView {
     fn shown(&self, row: Option<&Row>) -> Shown {
-        row.map_or(Shown::Absent, |row| Shown::Present(self.indexed.iter().map(|at| row[*at].clone()).collect()))
+        row.map_or(Shown::Absent, |row| Shown::Present(self.compared.iter().map(|at| row[*at].clone()).collect()))
     }
 
-    /// Which of the indexed columns are not what they were.
+    /// Which columns are not what they were.
     fn changed(&self, before: &[Value], row: &Row) -> ColumnSet {
-        let changed = self.indexed.iter().zip(before).filter(|(at, before)| row[**at] != **before);
-        changed.fold(ColumnSet::default(), |set, (at, _)| set.with(*at))
+        let changed = self.compared.iter().zip(before).filter(|(at, before)| row[**at] != **before);
+        changed.fold(self.always, |set, (at, _)| set.with(*at))
     }
 }
 

@@ -21,7 +21,8 @@ pub(crate) enum Shown {
     Unknown,
     /// It is not there.
     Absent,
-    /// It is there, with these values in the columns whose change touches an index.
+    /// It is there, with these values in the columns that may change, but for the state's, which is the longest and
+    /// changes with every event.
     Present(Vec<Value>),
 }
 

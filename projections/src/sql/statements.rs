@@ -2,9 +2,10 @@
 //!
 //! Names come from constants of this crate, never from input; values are always bound.
 
-use std::collections::HashMap;
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use lru::LruCache;
 use sqlx::AssertSqlSafe;
 
 use crate::projection::{ColumnKind, Table};
@@ -13,6 +14,9 @@ use crate::projection::{ColumnKind, Table};
 /// which is NULL and matches nothing: one trip to the connection's thread costs more than a hundred such rows, and few
 /// texts stay prepared. 128 rows of the widest table are 4,864 parameters, below SQLite's 32,766.
 pub(crate) const BATCH_SIZES: [usize; 4] = [1, 8, 32, 128];
+
+/// How many shapes of change a table's statements are kept for, some 10 KiB each. A life of a lease has about ten.
+const UPDATES_MAX: NonZeroUsize = NonZeroUsize::new(64).expect("it is not zero");
 
 /// A statement's text, shared.
 pub(crate) type Sql = AssertSqlSafe<Arc<str>>;
@@ -23,8 +27,8 @@ pub(crate) struct Statements {
     pub(crate) name: String,
     /// Whole rows that are new, or of which it is not known whether they are there.
     put: [Sql; BATCH_SIZES.len()],
-    /// What changes of rows that are there, by which of the indexed columns are among it; made when first needed.
-    updates: Mutex<HashMap<ColumnSet, Arc<Update>>>,
+    /// What changes of rows that are there, by which columns it is; made when first needed.
+    updates: Mutex<LruCache<ColumnSet, Arc<Update>>>,
     delete: [Sql; BATCH_SIZES.len()],
     /// Whole rows.
     select: [Sql; BATCH_SIZES.len()],
@@ -38,7 +42,7 @@ impl Statements {
         let keyed = |start: String| BATCH_SIZES.map(|rows| sql(format!("{start} IN ({})", repeated("?", rows))));
         Self {
             put: BATCH_SIZES.map(|rows| sql(put(table, &name, rows))),
-            updates: Mutex::default(),
+            updates: Mutex::new(LruCache::new(UPDATES_MAX)),
             delete: keyed(format!("DELETE FROM {name} WHERE {}", table.key())),
             select: keyed(format!("SELECT {} FROM {name} WHERE {}", names.join(", "), table.key())),
             name,
@@ -50,11 +54,11 @@ impl Statements {
         AssertSqlSafe(self.put[size].0.clone())
     }
 
-    /// The change of rows that are there and of whose indexed columns just `changed` changed: SQLite maintains an index
-    /// whenever a column of it is set, even to what it was.
+    /// The change of rows that are there and of which just the columns `changed` changed: what is bound is paid for, and
+    /// SQLite maintains an index whenever a column of it is set, even to what it was.
     pub(crate) fn update(&self, table: &Table, changed: ColumnSet) -> Arc<Update> {
         let mut updates = self.updates.lock().unwrap_or_else(PoisonError::into_inner);
-        updates.entry(changed).or_insert_with(|| Arc::new(Update::new(table, &self.name, changed))).clone()
+        updates.get_or_insert(changed, || Arc::new(Update::new(table, &self.name, changed))).clone()
     }
 
     /// The delete of as many keys as `BATCH_SIZES[size]`.
@@ -132,21 +136,9 @@ pub(crate) fn rename_table(from: &str, to: &str) -> Sql {
     sql(format!("ALTER TABLE {from} RENAME TO {to}"))
 }
 
-/// Whether a change of the column at `at` touches an index.
-pub(crate) fn is_indexed(table: &Table, at: usize) -> bool {
-    let name = table.columns[at].name;
-    table.indexes.iter().any(|index| {
-        index.columns.contains(&name) || index.condition.is_some_and(|condition| mentions(condition, name))
-    })
-}
-
 /// A statement's text.
 pub(crate) fn sql(text: String) -> Sql {
     AssertSqlSafe(text.into())
-}
-
-fn mentions(condition: &str, name: &str) -> bool {
-    condition.split(|character: char| !character.is_ascii_alphanumeric() && character != '_').any(|word| word == name)
 }
 
 fn put(table: &Table, name: &str, rows: usize) -> String {
@@ -186,9 +178,9 @@ pub(crate) struct Update {
 
 impl Update {
     fn new(table: &Table, name: &str, changed: ColumnSet) -> Self {
-        let is_set = |at: &usize| !table.columns[*at].fixed && (!is_indexed(table, *at) || changed.has(*at));
         let found_by = table.stored_by.and_then(|name| table.index_of(name)).unwrap_or(0);
-        let columns: Vec<usize> = std::iter::once(found_by).chain((1..table.columns.len()).filter(is_set)).collect();
+        let columns: Vec<usize> =
+            std::iter::once(found_by).chain((1..table.columns.len()).filter(|at| changed.has(*at))).collect();
         let texts = BATCH_SIZES.map(|rows| sql(Self::text(table, name, &columns, rows)));
         Self { columns, texts }
     }
@@ -234,21 +226,16 @@ mod tests {
     }
 
     #[test]
-    fn an_update_leaves_alone_what_is_fixed_and_what_is_indexed_and_did_not_change() {
+    fn an_update_sets_what_changed_and_finds_the_row_by_what_it_is_stored_by() {
         let table = &current_leases::TABLE;
         let at = |name: &str| table.index_of(name).expect("it is a column");
-        let names = |changed: ColumnSet| -> Vec<&str> {
-            Update::new(table, "t", changed).columns.iter().map(|at| table.columns[*at].name).collect()
-        };
-        let narrow = names(ColumnSet::default());
-        assert_eq!(narrow[0], "created_position");
-        assert!(narrow.contains(&"position") && narrow.contains(&"state"));
-        for left_alone in
-            ["next_action_at", "is_open", "cleanup_status", "needs_attention", "run_id", "lease_id", "created_position"]
-        {
-            assert!(!narrow[1..].contains(&left_alone), "{left_alone}");
-        }
-        let due = names(ColumnSet::default().with(at("next_action_at")));
-        assert!(due.contains(&"next_action_at") && !due.contains(&"is_open"));
+        let changed = ColumnSet::default().with(at("status")).with(at("state"));
+        let update = Update::new(table, "t", changed);
+        assert_eq!(update.columns, [at("created_position"), at("status"), at("state")]);
+        assert_eq!(
+            update.texts[0].0.as_ref(),
+            "UPDATE OR FAIL t SET status = new.column2, state = new.column3 FROM (VALUES (?, ?, ?)) AS new \
+             WHERE t.created_position = new.column1"
+        );
     }
 }
