@@ -31,7 +31,7 @@ const APPENDERS: usize = 128;
 /// How many leases live in one measurement; each has six events, appended one by one.
 const LEASES: usize = APPENDERS * 96;
 /// How often both sides are measured, in turns.
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
 
 /// Prints the rates and their ratio.
 pub(crate) async fn measure() {
@@ -40,21 +40,25 @@ pub(crate) async fn measure() {
         "{:>8}{:>16}{:>16}{:>8}{:>18}{:>12}",
         "round", "store events/s", "bare events/s", "ratio", "events/commit", "memory"
     );
+    let mut ratios = Vec::new();
     for round in 1..=ROUNDS {
         let folder = tempfile::tempdir().expect("a folder");
         let (events, elapsed, commits) = through_the_store(folder.path()).await;
         let count = events.len() as u64;
         let bare = bare_inserts(folder.path(), events).await;
+        let ratio = bare.as_secs_f64() / elapsed.as_secs_f64();
+        ratios.push(ratio);
         println!(
             "{round:>8}{:>16.0}{:>16.0}{:>8.2}{:>18.1}{:>12}",
             rate(count, elapsed),
             rate(count, bare),
-            bare.as_secs_f64() / elapsed.as_secs_f64(),
+            ratio,
             rate(count, Duration::from_secs(commits)),
             format!("{} MiB", resident_mib()),
         );
     }
-    println!();
+    ratios.sort_unstable_by(f64::total_cmp);
+    println!("median of the ratios: {:.2}\n", ratios[ROUNDS / 2]);
 }
 
 async fn through_the_store(folder: &Path) -> (Vec<RecordedEvent>, Duration, u64) {
