@@ -45,6 +45,8 @@ use crate::drivers::{OutputSink, ProbeReport};
 use crate::queries::history::lease_history;
 use crate::queries::why::{Why, why};
 use crate::queries::{self, AsOf};
+use crate::recovery::report::NamedReport;
+use crate::recovery::{self, Pass, Sweep, service};
 
 /// A lease ledger: takes commands, answers questions. Cheap to clone; all clones are one ledger.
 #[derive(Clone)]
@@ -53,6 +55,7 @@ pub struct Ledger {
     tasks: TaskTracker,
     stopping: CancellationToken,
     at_stop: Arc<Mutex<Vec<BoxFuture<'static, ()>>>>,
+    sweeps: Arc<[Arc<dyn Sweep>]>,
 }
 
 impl Ledger {
@@ -64,6 +67,7 @@ impl Ledger {
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
             at_stop: Arc::default(),
+            sweeps: recovery::standard().into(),
         }
     }
 
@@ -309,6 +313,26 @@ impl Ledger {
     #[must_use]
     pub fn is_stopping(&self) -> bool {
         self.stopping.is_cancelled()
+    }
+
+    /// Starts recovery: from now on until the ledger stops, whatever is due is seen to. To be called once by whoever
+    /// keeps a ledger open; without it, leases expire and what was broken off is settled only by [`Self::recover`].
+    pub fn start_recovery(&self) {
+        for sweep in self.sweeps.iter().map(Arc::clone) {
+            let context = Arc::clone(&self.context);
+            self.in_background(|stopping| service::keep(sweep, Pass { context, stopping }));
+        }
+    }
+
+    /// Runs one pass of recovery by hand: every sweep, until nothing more is due. Answers what was done and why.
+    pub async fn recover(&self) -> Result<Vec<NamedReport>, CommandError> {
+        if self.stopping.is_cancelled() {
+            return Err(CommandError::Stopping);
+        }
+        let pass = Pass { context: Arc::clone(&self.context), stopping: self.stopping.clone() };
+        let sweeps = Arc::clone(&self.sweeps);
+        let task = self.tasks.spawn(async move { recovery::pass(&pass, &sweeps).await });
+        task.await.map_err(|broken| CommandError::BrokenOff { cause: broken.to_string() })
     }
 
     /// Runs work of the ledger's own until it stops; `stop` waits for its end.

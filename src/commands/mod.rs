@@ -10,6 +10,7 @@
 //! | [`resume`] | resumed | resume of its own |
 //! | [`release`], [`release_run`] | release-requested, then released (and cleanup-failed) | release |
 //! | [`destroy`] | release-requested, then destroyed or cleanup-failed | destroy |
+//! | [`expire`] | as [`release`], once its time is over | release |
 //! | [`environment`] | created, updated, probed, archived | probe |
 //! | [`secret`] | created, version-added, removed; read, by whoever asks for the value | keep and delete the value |
 //!
@@ -27,6 +28,7 @@ pub mod effect;
 pub mod environment;
 pub mod error;
 pub mod execute;
+pub mod expire;
 pub mod locks;
 pub mod once;
 pub mod realize;
@@ -36,6 +38,7 @@ pub mod renew;
 pub mod resume;
 pub mod secret;
 pub mod session;
+pub mod upkeep;
 
 use std::sync::Arc;
 

@@ -1,6 +1,7 @@
 //! Release: the lease ends. The intent is durable first; it wins even over an acquire that is still at the provider,
 //! whose owner finds it there and releases what the provider gives (see `finish`).
 
+use chrono::{DateTime, Utc};
 use lease_events::failure::Fault;
 use lease_events::id::{CompanyId, LeaseId};
 use lease_events::lease::LeaseState;
@@ -56,10 +57,11 @@ pub async fn release(
         Some(Authority::Operator { .. }) => Reason::OperatorReleased,
         Some(Authority::Run) if request.status == ReleaseStatus::Failed => Reason::RunLost,
         Some(Authority::Run) => Reason::RunEnded,
+        Some(Authority::Ledger) => Reason::RecoverySettled,
         Some(Authority::Holder { .. }) | None => Reason::HolderReleased,
     };
     let wanted = Wanted { status: request.status, teardown: Teardown::ByPolicy, reason };
-    end(context, command, &Ending { request: request.clone(), wanted }).await
+    Ok(end(context, command, &Ending { request: request.clone(), wanted, only_if: None }).await?.state)
 }
 
 /// How a lease shall end.
@@ -74,23 +76,33 @@ pub(super) struct Wanted {
 pub(super) struct Ending {
     pub(super) request: ReleaseRequest,
     pub(super) wanted: Wanted,
+    /// What must hold of the lease, at each try to append the intent; else nothing is done.
+    pub(super) only_if: Option<fn(&LeaseState, DateTime<Utc>) -> bool>,
+}
+
+/// What became of it.
+pub(super) struct Ended {
+    /// The lease.
+    pub(super) state: LeaseState,
+    /// Whether this command asked for the end, now or before it was broken off; else somebody had before.
+    pub(super) asked: bool,
 }
 
 /// Appends the intent, then runs its effect, unless another part of this process is at it.
-pub(super) async fn end(context: &Context, command: &Command, ending: &Ending) -> Result<LeaseState, CommandError> {
+pub(super) async fn end(context: &Context, command: &Command, ending: &Ending) -> Result<Ended, CommandError> {
     let request = &ending.request;
     let mut session = LeaseSession::load_existing(context, command, request.lease_id, request.company_id).await?;
     if session.written() == 0 {
         authority::check_revision(request.if_revision, session.state()?)?;
     }
     session.decide(|state| decide(context, state, ending)).await?;
-    if !is_ending(session.state()?) {
-        return session.into_state();
+    let asked = session.written() > 0;
+    if is_ending(session.state()?) {
+        let _held = context.locks.hold(request.lease_id.0).await;
+        session.refresh().await?;
+        finish(context, &mut session).await?;
     }
-    let _held = context.locks.hold(request.lease_id.0).await;
-    session.refresh().await?;
-    finish(context, &mut session).await?;
-    session.into_state()
+    Ok(Ended { state: session.into_state()?, asked })
 }
 
 /// Whether there is a release to run: asked for, with something at the provider.
@@ -99,6 +111,9 @@ fn is_ending(state: &LeaseState) -> bool {
 }
 
 fn decide(context: &Context, state: &LeaseState, ending: &Ending) -> Result<Vec<LeaseEvent>, CommandError> {
+    if ending.only_if.is_some_and(|holds| !holds(state, context.clock.now())) {
+        return Ok(Vec::new());
+    }
     let wanted = ending.wanted;
     let destroys_more =
         |intent: &ReleaseIntent| wanted.teardown == Teardown::Destroy && intent.teardown == Teardown::ByPolicy;

@@ -36,7 +36,7 @@ const MODULES: &[(&str, &[&str])] = &[
     // The only one that names a concrete store, driver or projection.
     ("wiring", &["commands", "config", "drivers", "ledger", "queries", "recovery", "secrets", "telemetry", "workers"]),
     // Both faces speak of drivers and commands in the ledger's words: what a call takes and gives.
-    ("http", &["commands", "config", "drivers", "ledger", "queries", "telemetry"]),
+    ("http", &["commands", "config", "drivers", "ledger", "queries", "recovery", "telemetry"]),
     // It speaks HTTP, in process or over TCP, and starts the server; what the operator grants is read here.
     ("cli", &["config", "http", "ledger", "secrets", "telemetry", "wiring"]),
     ("lib", &[]),

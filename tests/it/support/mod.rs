@@ -2,7 +2,7 @@
 //! look into.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use lease_events::environment::EnvironmentState;
@@ -30,25 +30,25 @@ use uuid::Uuid;
 /// A clock that follows tokio's: it moves by itself only where tokio's time is paused and a test waits.
 pub(crate) struct SimulatedClock {
     began: tokio::time::Instant,
-    skipped_ms: AtomicU64,
+    skipped_ms: AtomicI64,
 }
 
 impl SimulatedClock {
     /// A clock that shows 2026-01-01 now.
     pub(crate) fn start() -> Arc<Self> {
-        Arc::new(Self { began: tokio::time::Instant::now(), skipped_ms: AtomicU64::new(0) })
+        Arc::new(Self { began: tokio::time::Instant::now(), skipped_ms: AtomicI64::new(0) })
     }
 
-    /// Lets the wall clock jump ahead; timers do not notice.
+    /// Lets the wall clock jump, ahead or back; timers do not notice.
     pub(crate) fn skip(&self, by: TimeDelta) {
-        self.skipped_ms.fetch_add(by.num_milliseconds().try_into().expect("ahead"), Ordering::SeqCst);
+        self.skipped_ms.fetch_add(by.num_milliseconds(), Ordering::SeqCst);
     }
 }
 
 impl Clock for SimulatedClock {
     fn now(&self) -> DateTime<Utc> {
         let began = DateTime::from_timestamp(1_767_225_600, 0).expect("a valid moment");
-        let skipped = TimeDelta::milliseconds(self.skipped_ms.load(Ordering::SeqCst).try_into().expect("small"));
+        let skipped = TimeDelta::milliseconds(self.skipped_ms.load(Ordering::SeqCst));
         began + TimeDelta::from_std(self.began.elapsed()).expect("small") + skipped
     }
 }

@@ -1,0 +1,3 @@
+//! Recovery: whatever died, whenever, nothing leaks, nothing is lost, nothing is held twice.
+
+mod expiry;
