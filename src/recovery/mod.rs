@@ -10,10 +10,12 @@
 //!   restart, a provider that was away) does not storm it.
 //! - What is due is found through an index, never by reading the log or folding all streams.
 
+pub mod cleaning;
 pub mod due;
 pub mod expiry;
 pub mod report;
 pub mod service;
+pub mod settling;
 
 use std::sync::Arc;
 
@@ -51,7 +53,12 @@ pub struct Pass {
 /// The sweeps that a ledger has, in the order of a pass by hand: what is settled or expired first may owe a cleanup.
 #[must_use]
 pub fn standard() -> Vec<Arc<dyn Sweep>> {
-    vec![Arc::new(expiry::Expiry::default())]
+    vec![
+        Arc::new(settling::Settling::acquires()),
+        Arc::new(settling::Settling::releases()),
+        Arc::new(expiry::Expiry::default()),
+        Arc::new(cleaning::Cleaning::default()),
+    ]
 }
 
 /// Most looks that one sweep takes in a pass by hand: a million rows, should as many be due.
