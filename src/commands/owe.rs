@@ -98,7 +98,7 @@ pub(super) fn failed(context: &Context, state: &LeaseState, tried: &Try) -> Vec<
         let passed = (now - state.updated_at).to_std().unwrap_or_default();
         jittered((passed * 2).clamp(care.wait_first, care.wait_max), &state.lease_id, attempt).min(care.wait_max)
     };
-    let next_try_at = after(now, wait);
+    let next_try_at = Some(after(now, wait));
     let failed = LeaseCleanupFailed { attempt, charged: tried.charged, fault: tried.fault.clone(), next_try_at };
     let mut events = vec![failed.into()];
     if escalates {
@@ -111,7 +111,7 @@ pub(super) fn failed(context: &Context, state: &LeaseState, tried: &Try) -> Vec<
 /// That an operator must look, with a daily try where one is of use.
 pub(super) fn escalated(context: &Context, state: &LeaseState, fault: Fault) -> LeaseEvent {
     let wait = jittered(context.care.wait_escalated, &state.lease_id, state.cleanup_attempts);
-    let next_try_at = after(context.clock.now(), wait);
+    let next_try_at = Some(after(context.clock.now(), wait));
     LeaseCleanupEscalated { attempts: state.cleanup_attempts, fault, next_try_at }.into()
 }
 
@@ -122,8 +122,8 @@ pub(super) fn kept(state: &LeaseState) -> LeaseEvent {
     LeaseCleanupEscalated { attempts: state.cleanup_attempts, fault, next_try_at: None }.into()
 }
 
-fn after(now: DateTime<Utc>, wait: Duration) -> Option<DateTime<Utc>> {
-    Some(now + TimeDelta::from_std(wait).unwrap_or(TimeDelta::days(1)))
+fn after(now: DateTime<Utc>, wait: Duration) -> DateTime<Utc> {
+    now + TimeDelta::from_std(wait).unwrap_or(TimeDelta::days(1))
 }
 
 /// How long a cleanup waits after its `attempt`-th failure.
@@ -152,8 +152,8 @@ mod tests {
             for seed in 0..50 {
                 let lease = LeaseId::derived(&[&seed.to_string()]);
                 let wait = cleanup_wait(&care, &lease, attempt);
-                let (least, most) = (Duration::from_millis(base * 500), Duration::from_millis(base * 1_500));
-                assert!(wait >= least && wait <= most.min(care.wait_max), "{attempt}: {wait:?}");
+                let (shortest, longest) = (Duration::from_millis(base * 500), Duration::from_millis(base * 1_500));
+                assert!(wait >= shortest && wait <= longest.min(care.wait_max), "{attempt}: {wait:?}");
             }
         }
     }

@@ -188,7 +188,7 @@ impl Settling<'_> {
             let is_asked = state.release.is_some() || state.provider_lease.is_some() || !state.status.is_open();
             Ok(if is_asked { Vec::new() } else { vec![intent(context, state, how.clone()).into()] })
         });
-        Ok(context.step(Step::SettleIntent, ask).await?)
+        context.step(Step::SettleIntent, ask).await
     }
 
     /// Resumes what the acquire had claimed. It is this lease's to end, wanted or not, so that it ends by its policy.

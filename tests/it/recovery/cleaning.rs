@@ -154,7 +154,7 @@ async fn field_vault_8994_a_restart_does_not_storm_the_provider() {
         request.requested_expires_at = Some(bench.clock.now() + TimeDelta::seconds(5));
         bench.ledger.acquire(caller(), request).await.expect("acquired");
     }
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
     bench.ledger.start_recovery();
     tokio::time::sleep(Duration::from_secs(1)).await;
     let begun = bench.provider.calls(Effect::Release);

@@ -46,7 +46,7 @@ async fn dids(bench: &Bench) -> Vec<&'static str> {
     reports.iter().flat_map(|named| &named.report.rows).map(|row| row.did.map_or("failed", Did::as_str)).collect()
 }
 
-async fn survivor(world: &World, declared: Declared) -> Bench {
+fn survivor(world: &World, declared: Declared) -> Bench {
     world.start_with(&Arc::default(), drivers_of(world, declared))
 }
 
@@ -57,7 +57,7 @@ async fn field_verifiers_2406_committed_before_the_reply() {
         let world = World::new();
         let declared = Declared::default();
         let lease_id = dies(&world, declared, json!({}), Step::AcquireEffect, side).await;
-        let bench = survivor(&world, declared).await;
+        let bench = survivor(&world, declared);
         assert_eq!(dids(&bench).await, ["adopted"]);
         let lease = bench.lease(lease_id).await;
         assert_eq!((lease.status, bench.held()), (LeaseStatus::Active, 1));
@@ -109,7 +109,7 @@ async fn field_proliferate_1280_what_nobody_wants_any_more_is_released() {
     let world = World::new();
     let declared = Declared::default();
     let lease_id = dies(&world, declared, json!({}), Step::AcquireEffect, Side::After).await;
-    let bench = survivor(&world, declared).await;
+    let bench = survivor(&world, declared);
     let request = ReleaseRunRequest { company_id: company(), run_id: run(1), status: ReleaseStatus::Released };
     bench.ledger.release_run(caller(), request).await.expect("remembered");
     assert_eq!(dids(&bench).await, ["finished"]);
@@ -141,7 +141,7 @@ async fn field_crabbox_215_the_late_create_is_found_by_its_label() {
     let declared = Declared { idempotent: false, ..Declared::default() };
     let world = World::new();
     let lease_id = dies(&world, declared, json!({}), Step::AcquireEffect, Side::After).await;
-    let bench = survivor(&world, declared).await;
+    let bench = survivor(&world, declared);
     assert_eq!(dids(&bench).await, ["adopted"]);
     assert_eq!((bench.lease(lease_id).await.status, bench.held()), (LeaseStatus::Active, 1));
     assert_eq!(bench.provider.calls(Effect::Acquire), 1, "it was not asked for again");
@@ -153,7 +153,7 @@ async fn absence_counts_only_after_the_visibility_delay_and_twice() {
     let declared = Declared { idempotent: false, visibility: Duration::from_secs(30), ..Declared::default() };
     let world = World::new();
     let lease_id = dies(&world, declared, json!({}), Step::AcquireEffect, Side::Before).await;
-    let bench = survivor(&world, declared).await;
+    let bench = survivor(&world, declared);
     assert_eq!(dids(&bench).await, ["still-unknown"]);
     let deadline = bench.lease(lease_id).await.next_action.and_then(|next| next.at).expect("it is due again");
     assert!(deadline - bench.clock.now() > TimeDelta::seconds(60), "not before the request's own time is over");
@@ -178,7 +178,7 @@ async fn where_the_provider_cannot_tell_an_operator_must_look() {
     for declared in [cannot_list, cannot_confirm] {
         let world = World::new();
         let lease_id = dies(&world, declared, json!({}), Step::AcquireEffect, Side::Before).await;
-        let bench = survivor(&world, declared).await;
+        let bench = survivor(&world, declared);
         bench.ledger.start_recovery();
         tokio::time::sleep(Duration::from_mins(5)).await;
         let lease = bench.lease(lease_id).await;
@@ -202,7 +202,7 @@ async fn a_driver_that_is_not_there_is_waited_for() {
     let tries = without.story(lease_id).await.len();
     assert!((4..30).contains(&tries), "{tries}");
     without.ledger.stop().await;
-    let bench = survivor(&world, Declared::default()).await;
+    let bench = survivor(&world, Declared::default());
     bench.ledger.start_recovery();
     bench.hours(2).await;
     assert_eq!((bench.lease(lease_id).await.status, bench.held()), (LeaseStatus::Active, 1));
