@@ -7,5 +7,6 @@ mod cli;
 mod commands;
 mod http;
 mod race;
+mod recovery;
 mod secrets;
 mod tidy;
