@@ -1,6 +1,6 @@
 //! The worker host: plugins as child processes that speak JSON-RPC over stdio. It knows no lease.
 //!
-//! - [`registry`], [`manifest`]: which plugins there are.
+//! - [`registry`], [`manifest`]: which plugins there are. [`trust`]: what a check has shown of them.
 //! - [`supervisor`], [`process`]: their workers' lives.
 //! - [`connection`], [`calls`], [`rpc`], [`mod@line`], [`invocation`]: what is said.
 //! - [`host_services`]: what workers may ask. [`redact`], `log`: what they say never shows a secret.
@@ -25,6 +25,7 @@ pub mod redact;
 pub mod registry;
 pub mod rpc;
 pub mod supervisor;
+pub mod trust;
 
 mod log;
 
@@ -156,13 +157,6 @@ impl WorkerHost {
         }
     }
 
-    /// Whether the plugin's worker has this method, as far as is known: it says so when it starts.
-    #[must_use]
-    pub fn is_known_to_support(&self, plugin_key: &str, method: &str) -> bool {
-        let worker = self.workers().get(plugin_key).cloned();
-        worker.is_some_and(|worker| worker.last_supported().iter().any(|supported| supported == method))
-    }
-
     /// Stops the plugin's worker, and waits until nothing of it is left. The next call starts another.
     pub async fn stop(&self, plugin_key: &str) {
         let worker = self.workers().remove(plugin_key);
@@ -182,7 +176,7 @@ impl WorkerHost {
         let plugin = self.usable(plugin_key)?;
         let mut workers = self.workers();
         if let Some(worker) = workers.get(plugin_key) {
-            if worker.plugin == plugin {
+            if worker.plugin.has_the_worker_of(&plugin) {
                 return Ok(Arc::clone(worker));
             }
             // Installed anew meanwhile: the old one ends by itself, beside the new one.

@@ -1,7 +1,8 @@
 //! The installed plugins, in one JSON file that several processes share.
 //!
 //! **Invariants:** the file is whole, or not there (written aside, then renamed), and changed under a lock. A plugin
-//! keeps its id through a new manifest. No secret stands in it: what the operator grants is a variable's name.
+//! keeps its id through a new manifest, and loses what a check has shown of it. No secret stands in it: what the operator
+//! grants is a variable's name.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -16,6 +17,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::manifest::{DriverDeclaration, DriverKind, Manifest};
+use super::trust::{self, Checked, Trust};
 
 /// How a worker is started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +71,9 @@ pub struct InstalledPlugin {
     pub config: Value,
     /// Whether it may be used.
     pub enabled: bool,
+    /// What a check has shown of each of its drivers, by their keys.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub checks: BTreeMap<String, Checked>,
 }
 
 impl InstalledPlugin {
@@ -76,6 +81,31 @@ impl InstalledPlugin {
     #[must_use]
     pub fn key(&self) -> &str {
         &self.manifest.id
+    }
+
+    /// What the driver may be trusted with: nothing, where it was not checked.
+    #[must_use]
+    pub fn trust(&self, driver_key: &str) -> Trust {
+        self.checks.get(driver_key).map(|checked| checked.trust.clone()).unwrap_or_default()
+    }
+
+    /// Whether a worker of `other` is a worker of this one: what a check shows changes no worker.
+    pub(super) fn has_the_worker_of(&self, other: &Self) -> bool {
+        let Self { plugin_id, manifest, start, grants, config, enabled: _, checks: _ } = self;
+        *plugin_id == other.plugin_id
+            && *manifest == other.manifest
+            && *start == other.start
+            && *grants == other.grants
+            && *config == other.config
+    }
+
+    /// Forgets what was shown of another manifest or start command.
+    fn without_stale_checks(mut self) -> Self {
+        if !self.checks.is_empty() {
+            let digest = trust::digest(&self);
+            self.checks.retain(|_, checked| checked.digest == digest);
+        }
+        self
     }
 }
 
@@ -112,6 +142,12 @@ pub enum RegistryError {
         /// As given.
         name: String,
     },
+    /// What was checked is not what is installed now.
+    #[error("The plugin \"{plugin_key}\" was installed anew while it was checked; check it again.")]
+    CheckedAnother {
+        /// The plugin.
+        plugin_key: String,
+    },
 }
 
 type Plugins = BTreeMap<String, Arc<InstalledPlugin>>;
@@ -121,6 +157,8 @@ pub struct Registry {
     path: PathBuf,
     ids: Arc<dyn Ids>,
     read: Mutex<Option<(Version, Arc<Plugins>)>>,
+    /// What there is without a file.
+    fixed: Option<Arc<Plugins>>,
 }
 
 /// Tells one text of the file from another: each rename puts another inode there.
@@ -142,7 +180,15 @@ impl Registry {
     /// The registry in this file; it is made with the first plugin.
     #[must_use]
     pub fn new(path: PathBuf, ids: Arc<dyn Ids>) -> Self {
-        Self { path, ids, read: Mutex::default() }
+        Self { path, ids, read: Mutex::default(), fixed: None }
+    }
+
+    /// A registry of this one plugin, in no file: for whoever looks at a plugin that may not be installed. It cannot be
+    /// changed.
+    #[must_use]
+    pub fn fixed(plugin: InstalledPlugin, ids: Arc<dyn Ids>) -> Self {
+        let plugins = Plugins::from([(plugin.key().to_owned(), Arc::new(plugin))]);
+        Self { fixed: Some(Arc::new(plugins)), ..Self::new(PathBuf::from("(in memory)"), ids) }
     }
 
     /// Every plugin, by key. Read again only where the file changed.
@@ -167,7 +213,8 @@ impl Registry {
         }))
     }
 
-    /// Installs a plugin, enabled, or gives one that is installed a new manifest and start command.
+    /// Installs a plugin, enabled, or gives one that is installed a new manifest and start command. What a check has
+    /// shown is forgotten either way: the worker's files may be others.
     pub fn install(&self, plugin: NewPlugin) -> Result<Arc<InstalledPlugin>, RegistryError> {
         let bad = |name: &&String| name.is_empty() || name.contains(['=', '\0']);
         if let Some(name) = plugin.grants.iter().find(bad) {
@@ -189,7 +236,8 @@ impl Registry {
             let plugin_id = before.map_or_else(|| self.ids.fresh(), |before| before.plugin_id);
             let enabled = before.is_none_or(|before| before.enabled);
             let key = manifest.id.clone();
-            let installed = Arc::new(InstalledPlugin { plugin_id, manifest, start, grants, config, enabled });
+            let checks = BTreeMap::new();
+            let installed = Arc::new(InstalledPlugin { plugin_id, manifest, start, grants, config, enabled, checks });
             plugins.insert(key, Arc::clone(&installed));
             Ok(installed)
         })
@@ -200,6 +248,26 @@ impl Registry {
         self.change(|plugins| {
             let plugin = known(plugins, plugin_key)?;
             let changed = Arc::new(InstalledPlugin { enabled, ..(*plugin).clone() });
+            plugins.insert(plugin_key.to_owned(), Arc::clone(&changed));
+            Ok(changed)
+        })
+    }
+
+    /// Keeps what a check has shown of a driver, in the place of what the one before has.
+    pub fn record_check(
+        &self,
+        plugin_key: &str,
+        driver_key: &str,
+        checked: Checked,
+    ) -> Result<Arc<InstalledPlugin>, RegistryError> {
+        self.change(|plugins| {
+            let plugin = known(plugins, plugin_key)?;
+            if trust::digest(&plugin) != checked.digest {
+                return Err(RegistryError::CheckedAnother { plugin_key: plugin_key.to_owned() });
+            }
+            let mut changed = (*plugin).clone();
+            changed.checks.insert(driver_key.to_owned(), checked);
+            let changed = Arc::new(changed);
             plugins.insert(plugin_key.to_owned(), Arc::clone(&changed));
             Ok(changed)
         })
@@ -223,6 +291,9 @@ impl Registry {
     }
 
     fn lock(&self) -> io::Result<File> {
+        if self.fixed.is_some() {
+            return Err(io::Error::new(io::ErrorKind::Unsupported, "it is in no file"));
+        }
         if let Some(folder) = self.path.parent() {
             fs::create_dir_all(folder)?;
         }
@@ -232,6 +303,9 @@ impl Registry {
     }
 
     fn load(&self) -> io::Result<Arc<Plugins>> {
+        if let Some(fixed) = &self.fixed {
+            return Ok(Arc::clone(fixed));
+        }
         let version = match fs::metadata(&self.path) {
             Ok(found) => {
                 Version { inode: found.ino(), modified: (found.mtime(), found.mtime_nsec()), length: found.len() }
@@ -246,8 +320,8 @@ impl Registry {
             return Ok(Arc::clone(plugins));
         }
         let stored: Stored = serde_json::from_slice(&fs::read(&self.path)?)?;
-        let plugins: Plugins =
-            stored.plugins.into_iter().map(|plugin| (plugin.key().to_owned(), Arc::new(plugin))).collect();
+        let plugins = stored.plugins.into_iter().map(InstalledPlugin::without_stale_checks);
+        let plugins: Plugins = plugins.map(|plugin| (plugin.key().to_owned(), Arc::new(plugin))).collect();
         // What did not change stays the same thing, so that its worker is not taken for another's.
         let before = read.as_ref().map(|(_, plugins)| Arc::clone(plugins)).unwrap_or_default();
         let kept = plugins.into_iter().map(|(key, plugin)| {
@@ -318,6 +392,42 @@ mod tests {
         assert!(other.get("p").unwrap().is_none());
         let error = one.remove("p").unwrap_err().to_string();
         assert!(error.starts_with("There is no plugin \"p\""), "{error}");
+    }
+
+    #[test]
+    fn what_a_check_has_shown_holds_for_what_was_checked() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("plugins.json");
+        let open = || Registry::new(path.clone(), Arc::new(SystemIds));
+        let (one, other) = (open(), open());
+        let installed = one.install(new_plugin("p", "boxes")).unwrap();
+        assert_eq!(installed.trust("boxes"), Trust::default(), "what was not shown is not assumed");
+        let trust = Trust { supports_reuse: true, ..Trust::default() };
+        let checked = |plugin: &InstalledPlugin| Checked {
+            digest: trust::digest(plugin),
+            checked_at: chrono::DateTime::UNIX_EPOCH,
+            failed: Vec::new(),
+            trust: trust.clone(),
+        };
+        let trusted = one.record_check("p", "boxes", checked(&installed)).unwrap();
+        assert!(trusted.has_the_worker_of(&installed), "its worker runs on");
+        assert_eq!(other.get("p").unwrap().unwrap().trust("boxes"), trust, "another process sees it at once");
+        assert_eq!(trusted.trust("crates"), Trust::default(), "it is that driver's");
+        other.set_enabled("p", false).unwrap();
+        assert_eq!(one.get("p").unwrap().unwrap().trust("boxes"), trust);
+
+        let upgraded = one.install(new_plugin("p", "boxes")).unwrap();
+        assert_eq!(upgraded.trust("boxes"), Trust::default(), "an upgrade is checked anew");
+        let changed = InstalledPlugin { grants: Vec::new(), ..(*upgraded).clone() };
+        let error = one.record_check("p", "boxes", checked(&changed)).unwrap_err().to_string();
+        assert!(error.ends_with("was installed anew while it was checked; check it again."), "{error}");
+
+        one.record_check("p", "boxes", checked(&upgraded)).unwrap();
+        let edited = std::fs::read_to_string(&path).unwrap().replace("/plugins", "/elsewhere");
+        std::fs::write(&path, edited).unwrap();
+        assert_eq!(open().get("p").unwrap().unwrap().trust("boxes"), Trust::default(), "it is started otherwise now");
+        let fixed = Registry::fixed(changed, Arc::new(SystemIds));
+        assert!(fixed.get("p").unwrap().is_some() && fixed.remove("p").is_err());
     }
 
     #[test]

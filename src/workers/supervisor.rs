@@ -108,8 +108,6 @@ pub(super) enum State {
 pub(super) struct Worker {
     pub(super) plugin: Arc<InstalledPlugin>,
     state: Mutex<State>,
-    /// What the last worker that initialized could do: known between two lives too.
-    supported: Mutex<Arc<[String]>>,
     stop: CancellationToken,
     task: Mutex<Option<JoinHandle<()>>>,
 }
@@ -120,7 +118,6 @@ impl Worker {
         let worker = Arc::new(Self {
             plugin,
             state: Mutex::new(State::Starting),
-            supported: Mutex::default(),
             stop: CancellationToken::new(),
             task: Mutex::default(),
         });
@@ -131,11 +128,6 @@ impl Worker {
 
     pub(super) fn state(&self) -> State {
         self.lock().clone()
-    }
-
-    /// The methods that it had when it last ran.
-    pub(super) fn last_supported(&self) -> Arc<[String]> {
-        Arc::clone(&self.supported.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Stops it, and waits until nothing of it is left.
@@ -228,7 +220,6 @@ impl Worker {
         }
         let supported = answer["supportedMethods"].as_array().into_iter().flatten();
         let supported: Arc<[String]> = supported.filter_map(Value::as_str).map(str::to_owned).collect();
-        *self.supported.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&supported);
         self.set(State::Running(Running { connection: Arc::clone(connection), supported }));
         std::future::pending().await
     }

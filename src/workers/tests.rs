@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::DateTime;
 use lease_events::seam::SystemIds;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, duplex};
@@ -22,6 +23,7 @@ use super::process::{Launched, Launcher, WorkerProcess};
 use super::registry::{InstalledPlugin, NewPlugin, Registry, StartCommand};
 use super::rpc::{RpcError, code};
 use super::supervisor::Timings;
+use super::trust::{Checked, Trust};
 use super::{NotRunning, WorkerHost, WorkerHostParts};
 
 /// The other end of a worker that is no process: what the host wrote, and a pen to answer with.
@@ -190,7 +192,12 @@ async fn each_state_has_its_own_sentence() {
     theatre.host.registry().set_enabled("p", true).unwrap();
     let (running, _puppet) = theatre.running().await;
     assert!(running.supports("environmentProbe") && !running.supports("environmentListLeases"));
-    assert!(theatre.host.is_known_to_support("p", "environmentProbe"));
+    // What a check shows of it changes no worker.
+    let plugin = theatre.host.registry().get("p").unwrap().unwrap();
+    let digest = super::trust::digest(&plugin);
+    let checked = Checked { digest, checked_at: DateTime::UNIX_EPOCH, failed: Vec::new(), trust: Trust::default() };
+    theatre.host.registry().record_check("p", "boxes", checked).unwrap();
+    assert!(Arc::ptr_eq(&theatre.host.running("p").await.ok().unwrap().connection, &running.connection));
 }
 
 #[tokio::test(start_paused = true)]

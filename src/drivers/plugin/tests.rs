@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::DateTime;
 use lease_events::seam::{Ids, SystemIds};
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -19,6 +20,7 @@ use crate::workers::manifest::Manifest;
 use crate::workers::process::SystemLauncher;
 use crate::workers::registry::{NewPlugin, Registry, StartCommand};
 use crate::workers::supervisor::Timings;
+use crate::workers::trust::{self, Checked, Trust};
 use crate::workers::{WorkerHost, WorkerHostParts};
 
 mod bad;
@@ -113,6 +115,14 @@ impl Farm {
         self.install(Manifest::parse(manifest).unwrap(), start);
     }
 
+    /// Records that a check has shown this of a driver.
+    pub(in crate::drivers) fn trust(&self, plugin_key: &str, driver_key: &str, trust: Trust) {
+        let registry = self.host.registry();
+        let digest = trust::digest(&registry.get(plugin_key).unwrap().unwrap());
+        let checked = Checked { digest, checked_at: DateTime::UNIX_EPOCH, failed: Vec::new(), trust };
+        registry.record_check(plugin_key, driver_key, checked).unwrap();
+    }
+
     fn install(&self, manifest: Manifest, start: StartCommand) {
         let plugin = NewPlugin { manifest, start, grants: Vec::new(), config: json!({}) };
         self.host.registry().install(plugin).unwrap();
@@ -160,6 +170,19 @@ fn processes_with(words: &[&str]) -> Vec<String> {
         .collect()
 }
 
+/// What a check shows of the example provider: it can do all but list.
+pub(in crate::drivers) fn shown_of_the_example() -> Trust {
+    Trust {
+        idempotent_acquire: true,
+        can_list: false,
+        can_confirm_absence: true,
+        supports_reuse: true,
+        fencing: true,
+        ownership: true,
+        visibility_delay_ms: None,
+    }
+}
+
 fn subject(farm: &Farm) -> Subject {
     Subject {
         driver: Arc::new(PluginDriver::new(farm.bridge.clone())),
@@ -179,7 +202,12 @@ async fn it_keeps_the_contract_on_a_worker_process_of_each_sdk() {
     for sdk in SDKS {
         let farm = Farm::new();
         farm.install_example(sdk);
-        keeps_the_contract(&subject(&farm)).await;
+        let subject = subject(&farm);
+        assert!(!subject.driver.traits(&subject.config).supports_reuse, "what was not shown is not assumed");
+        keeps_the_contract(&subject).await;
+        farm.trust("file-provider", "folders", shown_of_the_example());
+        assert!(subject.driver.traits(&subject.config).supports_reuse);
+        keeps_the_contract(&subject).await;
         farm.close().await;
     }
 }
