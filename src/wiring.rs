@@ -20,7 +20,7 @@ use crate::commands::Context;
 use crate::commands::locks::KeyedLocks;
 use crate::commands::secret::resolve::SecretReads;
 use crate::drivers::local::LocalDriver;
-use crate::drivers::plugin::{Bridge, PluginDriver};
+use crate::drivers::plugin::{Bridge, PluginDriver, conformance};
 use crate::drivers::sandbox::SandboxDriver;
 use crate::drivers::sandbox::bubblewrap::BubblewrapProvider;
 use crate::drivers::sandbox::fake::FakeProvider;
@@ -201,10 +201,25 @@ pub fn built_in_drivers(
     ]))
 }
 
+/// The list of the plugins that are installed in `data_dir`.
+pub fn plugin_registry(data_dir: &Path, ids: &Arc<dyn Ids>) -> Registry {
+    Registry::new(data_dir.join("plugins.json"), Arc::clone(ids))
+}
+
+/// What the check of a plugin is made with: a real worker, which is served as by a ledger.
+pub fn check_means(ids: Arc<dyn Ids>) -> conformance::Means {
+    conformance::Means {
+        launcher: Arc::new(SystemLauncher::new(Arc::clone(&ids))),
+        services: Arc::new(NoServices),
+        ids,
+        patience: conformance::Patience::default(),
+    }
+}
+
 /// The worker host for the plugins that are installed in `data_dir`.
 fn worker_host(data_dir: &Path, ids: &Arc<dyn Ids>) -> Arc<WorkerHost> {
     WorkerHost::new(WorkerHostParts {
-        registry: Registry::new(data_dir.join("plugins.json"), Arc::clone(ids)),
+        registry: plugin_registry(data_dir, ids),
         launcher: Arc::new(SystemLauncher::new(Arc::clone(ids))),
         services: Arc::new(NoServices),
         timings: Timings::default(),

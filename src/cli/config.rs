@@ -57,7 +57,7 @@ impl ConfigArgs {
     pub fn object(&self) -> Result<Map<String, Value>, CliError> {
         let mut object = match &self.whole {
             None => Map::new(),
-            Some(text) => whole(text)?,
+            Some(text) => whole("--config-json", text)?,
         };
         add(&mut object, &self.entries)?;
         Ok(object)
@@ -76,16 +76,17 @@ pub fn add(object: &mut Map<String, Value>, entries: &[Entry]) -> Result<(), Cli
     Ok(())
 }
 
-fn whole(text: &str) -> Result<Map<String, Value>, CliError> {
+/// A config that is typed as a JSON object, or as @FILE, under this flag.
+pub fn whole(flag: &str, text: &str) -> Result<Map<String, Value>, CliError> {
     let read = match text.strip_prefix('@') {
         None => text.to_owned(),
         Some(path) => std::fs::read_to_string(path)
-            .map_err(|error| CliError::Usage(format!("--config-json: {path} cannot be read ({error}).")))?,
+            .map_err(|error| CliError::Usage(format!("{flag}: {path} cannot be read ({error}).")))?,
     };
     match serde_json::from_str(&read) {
         Ok(Value::Object(object)) => Ok(object),
-        Ok(_) => Err(CliError::Usage("--config-json is not a JSON object, such as {\"reuseLease\":true}.".to_owned())),
-        Err(error) => Err(CliError::Usage(format!("--config-json is not JSON ({error})."))),
+        Ok(_) => Err(CliError::Usage(format!("{flag} is not a JSON object, such as {{\"reuseLease\":true}}."))),
+        Err(error) => Err(CliError::Usage(format!("{flag} is not JSON ({error})."))),
     }
 }
 

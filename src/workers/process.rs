@@ -49,6 +49,10 @@ pub trait WorkerProcess: Send {
     fn terminate(&mut self);
     /// Ends all of it and waits for that; `false` where something would not go.
     async fn kill(&mut self) -> bool;
+    /// Whether anything of it is there, also where the process itself is over. One that starts nothing need not look.
+    fn is_there(&self) -> bool {
+        false
+    }
 }
 
 /// Starts real processes.
@@ -121,6 +125,10 @@ impl WorkerProcess for SystemProcess {
         // It has ended already, or goes with its tree; the error says just that.
         let _ = self.child.start_kill();
         clean && self.child.wait().await.is_ok()
+    }
+
+    fn is_there(&self) -> bool {
+        self.tree.is_there()
     }
 }
 

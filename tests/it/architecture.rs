@@ -37,8 +37,9 @@ const MODULES: &[(&str, &[&str])] = &[
     ("wiring", &["commands", "config", "drivers", "ledger", "queries", "recovery", "secrets", "telemetry", "workers"]),
     // Both faces speak of drivers and commands in the ledger's words: what a call takes and gives.
     ("http", &["commands", "config", "drivers", "ledger", "queries", "telemetry"]),
-    // It speaks HTTP, in process or over TCP, and starts the server; what the operator grants is read here.
-    ("cli", &["config", "http", "ledger", "secrets", "telemetry", "wiring"]),
+    // It speaks HTTP, in process or over TCP, and starts the server; what the operator grants is read here. The check of
+    // a plugin is no command of a ledger: that it asks of the drivers.
+    ("cli", &["config", "drivers", "http", "ledger", "secrets", "telemetry", "wiring"]),
     ("lib", &[]),
     ("main", &["cli", "config", "telemetry"]),
 ];

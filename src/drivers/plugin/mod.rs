@@ -30,6 +30,8 @@ use super::{
 use crate::workers::manifest::{DriverDeclaration, DriverKind};
 use crate::workers::registry::InstalledPlugin;
 
+pub mod conformance;
+
 pub(in crate::drivers) mod bridge;
 pub(in crate::drivers) mod wire;
 

@@ -121,6 +121,21 @@ pub(in crate::drivers) fn name_references(config: &mut Map<String, Value>, refer
     }
 }
 
+/// Replaces the texts that stand in secret fields.
+pub(in crate::drivers) fn replace_texts(
+    config: &mut Map<String, Value>,
+    fields: &[String],
+    mut by: impl FnMut(String) -> Value,
+) {
+    for path in fields {
+        if let Some(place) = at_mut(config, path)
+            && let Value::String(text) = place
+        {
+            *place = by(std::mem::take(text));
+        }
+    }
+}
+
 /// Puts references back, whatever stands there now; a field that is gone stays so.
 pub(in crate::drivers) fn restore(config: &mut Map<String, Value>, references: &[(String, SecretRef)]) {
     for (path, reference) in references {
@@ -220,6 +235,9 @@ mod tests {
             json!({ "apiKey": "v", "deep": { "token": "v", "x": 1 }, "region": "eu" })
         );
         restore(&mut filled, &found);
+        assert_eq!(filled, config);
+        fill(&mut filled, &values);
+        replace_texts(&mut filled, &fields, |text| if text == "v" { reference() } else { Value::Null });
         assert_eq!(filled, config);
     }
 }

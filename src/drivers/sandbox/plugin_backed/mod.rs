@@ -33,7 +33,7 @@ use crate::workers::trust::Trust;
 /// Config keys that the ledger reads, and no provider knows.
 const LEDGER_KEYS: [&str; 4] = ["provider", "leasePolicy", "onResumeFailure", "workspaceKind"];
 /// Config keys that the `sandbox` driver reads, and providers too.
-const SHARED_KEYS: [&str; 3] = ["reuseLease", "timeoutMs", "bridgeRequestTimeoutMs"];
+pub(in crate::drivers) const SHARED_KEYS: [&str; 3] = ["reuseLease", "timeoutMs", "bridgeRequestTimeoutMs"];
 /// The shells that a provider may name; commands run under the first where it names none.
 const SHELLS: [&str; 2] = ["sh", "bash"];
 
