@@ -56,7 +56,8 @@ pub async fn check(args: &CheckArgs, global: &Global) -> Result<u8, CliError> {
     let registry = wiring::plugin_registry(&global.settings()?.data_dir, &ids);
     let is_path = args.plugin.contains('/') || args.plugin == ".";
     let plugin = if is_path {
-        in_folder(Path::new(&args.plugin), &args.start, args.grant.clone(), ids.as_ref()).map_err(fault)?
+        in_folder(Path::new(&args.plugin), &args.start, args.grant.clone(), ids.as_ref())
+            .map_err(|error| fault(&error))?
     } else if args.start.is_empty() && args.grant.is_empty() {
         let found = registry.get(&args.plugin).map_err(|error| CliError::Other(error.to_string()))?;
         (*found.ok_or_else(|| not_installed(&args.plugin))?).clone()
@@ -75,10 +76,14 @@ pub async fn check(args: &CheckArgs, global: &Global) -> Result<u8, CliError> {
         report = &mut checking => (report, None),
         asked = signals.next() => {
             stop.cancel();
-            (checking.await, Some(asked))
+            // Whoever asks twice does not want to wait until it is cleaned up.
+            tokio::select! {
+                report = &mut checking => (report, Some(asked)),
+                asked = signals.next() => return Ok(asked.code()),
+            }
         }
     };
-    let report = report.map_err(fault)?;
+    let report = report.map_err(|error| fault(&error))?;
     let recorded = !is_path && report.complete;
     if recorded {
         report.record(&registry, now()).map_err(|error| CliError::Conflict(error.to_string()))?;
@@ -95,7 +100,7 @@ pub async fn check(args: &CheckArgs, global: &Global) -> Result<u8, CliError> {
     })
 }
 
-fn fault(error: CheckError) -> CliError {
+fn fault(error: &CheckError) -> CliError {
     match error {
         CheckError::NotRunning(_) => CliError::Unavailable(error.to_string()),
         _ => CliError::Usage(error.to_string()),

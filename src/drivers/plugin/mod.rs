@@ -23,9 +23,9 @@ use self::outcome::Failure;
 pub(in crate::drivers) use self::outcome::settled;
 use self::wire::ProviderLease;
 use super::{
-    Acquired, Command, DriverTraits, EnvironmentDriver, Execution, Held, InvalidConfig, LeasePlan, LeaseScope, Listed,
-    OnResumeFailure, Outcome, OutputSink, PlanRequest, ProbeReport, ProbeScope, Realized, RemotePlace, Resumed,
-    SyncStrategy, Workspace,
+    Acquired, Command, Diagnostic, DriverTraits, EnvironmentDriver, Execution, Held, InvalidConfig, LeasePlan,
+    LeaseScope, Listed, OnResumeFailure, Outcome, OutputSink, PlanRequest, ProbeReport, ProbeScope, Realized,
+    RemotePlace, Resumed, Severity, SyncStrategy, Workspace,
 };
 use crate::workers::manifest::{DriverDeclaration, DriverKind};
 use crate::workers::registry::InstalledPlugin;
@@ -173,7 +173,10 @@ impl EnvironmentDriver for PluginDriver {
     async fn probe(&self, scope: &ProbeScope, config: &Value) -> ProbeReport {
         let invalid = match PluginConfig::parse(config) {
             Ok(config) => match self.route(config) {
-                Ok(routed) => return self.bridge.probe(routed.target(Who::Look(scope), CALL_TIMEOUT)).await,
+                Ok(routed) => {
+                    let report = self.bridge.probe(routed.target(Who::Look(scope), CALL_TIMEOUT)).await;
+                    return with_check(report, &routed.plugin, &routed.driver);
+                }
                 Err(failure) => InvalidConfig { faults: vec![failure.fault().message.clone()] },
             },
             Err(invalid) => invalid,
@@ -274,6 +277,28 @@ pub(in crate::drivers) fn not_shown_to_list(plugin_key: &str, driver: &DriverDec
         driver.driver_key, driver.driver_key
     );
     Failure::Refused(Fault::new("not-supported", sentence))
+}
+
+/// A report that tells whether the driver was checked.
+pub(in crate::drivers) fn with_check(
+    mut report: ProbeReport,
+    plugin: &InstalledPlugin,
+    driver: &DriverDeclaration,
+) -> ProbeReport {
+    if !plugin.checks.contains_key(&driver.driver_key) {
+        report.diagnostics.push(Diagnostic {
+            severity: Severity::Info,
+            message: format!(
+                "The driver \"{}\" was not checked: nothing of it is reused, and an operator settles what is unknown; \
+                 run `lease-ledger plugin check {} --driver {}`.",
+                driver.driver_key,
+                plugin.key(),
+                driver.driver_key
+            ),
+            code: Some("not-checked".to_owned()),
+        });
+    }
+    report
 }
 
 /// The plugin says that what one lease leaves is not for another.

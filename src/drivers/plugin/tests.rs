@@ -204,9 +204,12 @@ async fn it_keeps_the_contract_on_a_worker_process_of_each_sdk() {
         farm.install_example(sdk);
         let subject = subject(&farm);
         assert!(!subject.driver.traits(&subject.config).supports_reuse, "what was not shown is not assumed");
+        let told = || async { subject.driver.probe(&subject.probe_scope(), &subject.config).await.diagnostics };
+        assert_eq!(told().await[0].code.as_deref(), Some("not-checked"));
         keeps_the_contract(&subject).await;
         farm.trust("file-provider", "folders", shown_of_the_example());
         assert!(subject.driver.traits(&subject.config).supports_reuse);
+        assert_eq!(told().await, []);
         keeps_the_contract(&subject).await;
         farm.close().await;
     }

@@ -4,6 +4,7 @@ mod help;
 mod history;
 mod interrupt;
 mod misuse;
+mod plugin_check;
 mod reuse;
 mod run;
 mod secret;

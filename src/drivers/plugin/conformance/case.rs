@@ -144,7 +144,7 @@ impl Case {
             Self::OtherCredentials => {
                 "resume and destroy under the other config neither say *gone* of what is there, nor that it was done"
             }
-            Self::OtherLedger => "every call of another ledger is refused (-31003)",
+            Self::OtherLedger => "every call of another ledger for what is there is refused (-31003)",
             Self::StaleToken => "every call under a lower fencing token than was seen is refused (-31002)",
             Self::ErrorCodes => "calls for an id that cannot be are refused: not *unknown*, and not *try again*",
             Self::Restart => "a worker that is started again resumes, uses and destroys what the one before made",

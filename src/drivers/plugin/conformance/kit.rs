@@ -229,6 +229,14 @@ impl Kit {
         made.push(Made { scope: scope.clone(), held: held.clone() });
     }
 
+    /// Remembers what only the listing told of.
+    fn remember_listed(&self, scope: &LeaseScope, id: &str) {
+        let known = self.made().iter().any(|made| made.held.provider_lease_id.as_deref() == Some(id));
+        if !known {
+            self.remember(scope, &Held { provider_lease_id: Some(id.to_owned()), metadata: Map::new() });
+        }
+    }
+
     fn forget(&self, held: &Held) {
         self.made().retain(|one| one.held.provider_lease_id != held.provider_lease_id);
     }
@@ -343,7 +351,7 @@ impl Kit {
         let labelled = self.listed().await?.into_iter().filter(|one| one.lease_id == Some(scope.lease_id));
         let ids: Vec<String> = labelled.map(|one| one.provider_lease_id).collect();
         for id in &ids {
-            self.remember(scope, &Held { provider_lease_id: Some(id.clone()), metadata: Map::new() });
+            self.remember_listed(scope, id);
         }
         if ids.len() < 2 {
             return Ok(());
@@ -406,20 +414,17 @@ impl Kit {
 
     /// Removes whatever the check made and is still there; what could not be removed is answered.
     pub(super) async fn clean(&self) -> Vec<Left> {
-        for one in self.listed().await.unwrap_or_default() {
-            let known =
-                self.made().iter().any(|made| made.held.provider_lease_id.as_ref() == Some(&one.provider_lease_id));
-            if one.ledger_id == Some(self.ledger_id) && !known {
-                let held = Held { provider_lease_id: Some(one.provider_lease_id), metadata: Map::new() };
-                let scope = self.scope();
-                self.remember(&LeaseScope { lease_id: one.lease_id.unwrap_or(scope.lease_id), ..scope }, &held);
-            }
+        let listed = self.listed().await.unwrap_or_default();
+        for one in listed.iter().filter(|one| one.ledger_id == Some(self.ledger_id)) {
+            let scope = self.scope();
+            let lease_id = one.lease_id.unwrap_or(scope.lease_id);
+            self.remember_listed(&LeaseScope { lease_id, ..scope }, &one.provider_lease_id);
         }
         let mut left = self.settle_pending().await;
         let made = self.made().clone();
         for Made { scope, held } in made {
             let config = self.keeping(&self.config, false);
-            let scope = LeaseScope { fencing_token: CLEANING_TOKEN, ledger_id: self.ledger_id, config, ..scope };
+            let scope = LeaseScope { fencing_token: CLEANING_TOKEN, config, ..scope };
             let because = match self.end(&scope, &held, false).await {
                 Ok(receipt) if receipt.state == ReceiptState::Kept => "it was stopped, not removed".to_owned(),
                 Ok(_) => continue,

@@ -68,6 +68,8 @@ mod method {
 /// How long a check waits for what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patience {
+    /// For the worker to start: 15 s, as it may take to initialize.
+    pub start: Duration,
     /// For the answer to a call, beyond the config's own time-out: 30 s.
     pub call: Duration,
     /// For the answer that is to come late: 50 ms, below what any provider takes.
@@ -85,6 +87,7 @@ pub struct Patience {
 impl Default for Patience {
     fn default() -> Self {
         Self {
+            start: Timings::default().initialize,
             call: CALL_TIMEOUT,
             late: Duration::from_millis(50),
             before_kill: Duration::from_millis(50),
@@ -246,8 +249,7 @@ async fn open(
         shutdown: patience.shutdown,
         terminate: patience.shutdown.min(Timings::default().terminate),
         restart_first: patience.restart,
-        // A call of the check waits as long as a worker may take to start.
-        start_wait: Timings::default().initialize,
+        start_wait: patience.start,
         ..Timings::default()
     };
     let workers = WorkerHost::new(WorkerHostParts {
@@ -272,7 +274,7 @@ async fn open(
         Ok(configs) => configs,
         Err(error) => return Err((workers, error)),
     };
-    let late = workers.take_late_answers().map_or_else(|| tokio::sync::mpsc::channel(1).1, |late| late);
+    let late = workers.take_late_answers().unwrap_or_else(|| tokio::sync::mpsc::channel(1).1);
     let kit = Kit {
         bridge,
         switch,

@@ -9,21 +9,24 @@ use super::{execute, method};
 use crate::drivers::plugin::outcome::Failure;
 use crate::drivers::{Held, LeaseScope};
 
+/// How a call under a lower token than was seen is refused.
+const STALE: &str = "stale-fencing-token";
 /// A token above that of every first holder.
 const HIGHER_TOKEN: u64 = TOKEN + 2;
 
 /// *Gone* is not said to strangers of what is there.
 pub(super) async fn not_gone_for_others(kit: &Kit) -> Tried {
-    let own = kit.scope();
-    let company = LeaseScope { company_id: CompanyId(kit.ids.fresh()), ..own.clone() };
-    let ledger = LeaseScope { ledger_id: LedgerId(kit.ids.fresh()), ..own };
-    for (who, stranger) in [("another company", company), ("another ledger", ledger)] {
+    for who in ["another company", "another ledger"] {
         // A thing for each: whoever takes a stranger's destroy leaves nothing to ask the next one about.
-        let scope = LeaseScope { lease_id: kit.scope().lease_id, ..kit.scope() };
-        let stranger = LeaseScope { lease_id: scope.lease_id, run_id: scope.run_id, ..stranger };
+        let scope = kit.scope();
+        let stranger = if who == "another company" {
+            LeaseScope { company_id: CompanyId(kit.ids.fresh()), ..scope.clone() }
+        } else {
+            LeaseScope { ledger_id: LedgerId(kit.ids.fresh()), ..scope.clone() }
+        };
         let held = kit.make(&scope).await?;
         let mut gone = Vec::new();
-        if kit.offers(method::RESUME).await? && says_gone(&kit.resume(&stranger, &held).await) {
+        if kit.offers(method::RESUME).await? && matches!(kit.resume(&stranger, &held).await, Ok(None)) {
             gone.push("a resume");
         }
         let destroyed = kit.end(&stranger, &held, false).await;
@@ -42,10 +45,6 @@ pub(super) async fn not_gone_for_others(kit: &Kit) -> Tried {
         }
     }
     Ok(())
-}
-
-fn says_gone(resumed: &Result<Option<Held>, Failure>) -> bool {
-    matches!(resumed, Ok(None))
 }
 
 /// *Gone* is not said of what other credentials do not see.
@@ -88,9 +87,13 @@ pub(super) async fn other_ledger(kit: &Kit) -> Tried {
     let scope = kit.scope();
     let held = kit.make(&scope).await?;
     let stranger = LeaseScope { ledger_id: LedgerId(kit.ids.fresh()), fencing_token: HIGHER_TOKEN, ..scope.clone() };
-    let wrong = not_refused(kit, &stranger, &held, "not-ours").await?;
+    let mut wrong = Vec::new();
+    not_refused(kit, &stranger, &held, "not-ours", &mut wrong).await?;
     if !wrong.is_empty() {
-        return failed(format!("For another ledger, {}; every call must be refused with -31003.", wrong.join(", ")));
+        return failed(format!(
+            "For another ledger, {}; every call for it must be refused with -31003.",
+            wrong.join(", ")
+        ));
     }
     kit.destroy(&scope, &held, "Then, by its holder,").await
 }
@@ -106,7 +109,9 @@ pub(super) async fn stale_token(kit: &Kit) -> Tried {
     } else {
         (LeaseScope { fencing_token: TOKEN - 1, ..stale.clone() }, stale)
     };
-    let wrong = not_refused(kit, &stale, &held, "stale-fencing-token").await?;
+    let mut wrong = Vec::new();
+    note(&mut wrong, STALE, "an acquire", kit.acquire(&stale).await.map(drop));
+    not_refused(kit, &stale, &held, STALE, &mut wrong).await?;
     if !wrong.is_empty() {
         return failed(format!(
             "Under a lower fencing token than was seen, {}; every call must be refused with -31002.",
@@ -116,32 +121,33 @@ pub(super) async fn stale_token(kit: &Kit) -> Tried {
     kit.destroy(&holder, &held, "Then, by its holder,").await
 }
 
-/// Makes every call, the harmless ones first; those that were not refused with this code, each as words.
-async fn not_refused(kit: &Kit, scope: &LeaseScope, held: &Held, code: &str) -> Tried<Vec<String>> {
-    let mut wrong = Vec::new();
-    let mut note = |call: &str, answer: Result<(), Failure>| match answer {
+/// Makes every call for what is held, the harmless ones first; those that were not refused with this code are noted.
+async fn not_refused(kit: &Kit, scope: &LeaseScope, held: &Held, code: &str, wrong: &mut Vec<String>) -> Tried {
+    if kit.offers(method::RESUME).await? {
+        note(wrong, code, "a resume", kit.resume(scope, held).await.map(drop));
+    }
+    if kit.offers(method::REALIZE).await? {
+        note(wrong, code, "a realize", kit.realize(scope, held).await.map(drop));
+    }
+    if kit.offers(method::EXECUTE).await? {
+        note(wrong, code, "a command", kit.execute(scope, held, execute::shell("true")).await.map(drop));
+    }
+    if kit.offers(method::RELEASE).await? {
+        let keeping = LeaseScope { config: with_reuse(&scope.config), ..scope.clone() };
+        note(wrong, code, "a release", kit.end(&keeping, held, true).await.map(drop));
+    }
+    if kit.offers(method::DESTROY).await? {
+        note(wrong, code, "a destroy", kit.end(scope, held, false).await.map(drop));
+    }
+    Ok(())
+}
+
+fn note(wrong: &mut Vec<String>, code: &str, call: &str, answer: Result<(), Failure>) {
+    match answer {
         Ok(()) => wrong.push(format!("{call} was done")),
         Err(Failure::Refused(fault)) if fault.code == code => {}
         Err(failure) => wrong.push(format!("{call} was {}", told(&failure))),
-    };
-    note("an acquire", kit.acquire(scope).await.map(drop));
-    if kit.offers(method::RESUME).await? {
-        note("a resume", kit.resume(scope, held).await.map(drop));
     }
-    if kit.offers(method::REALIZE).await? {
-        note("a realize", kit.realize(scope, held).await.map(drop));
-    }
-    if kit.offers(method::EXECUTE).await? {
-        note("a command", kit.execute(scope, held, execute::shell("true")).await.map(drop));
-    }
-    let keeping = LeaseScope { config: with_reuse(&scope.config), ..scope.clone() };
-    if kit.offers(method::RELEASE).await? {
-        note("a release", kit.end(&keeping, held, true).await.map(drop));
-    }
-    if kit.offers(method::DESTROY).await? {
-        note("a destroy", kit.end(scope, held, false).await.map(drop));
-    }
-    Ok(wrong)
 }
 
 /// The config under which a release keeps, where it can be said.

@@ -18,8 +18,8 @@ use crate::workers::registry::{InstalledPlugin, StartCommand};
 /// The file of a plugin's manifest in its folder.
 const MANIFEST_FILE: &str = "manifest.json";
 
-/// What is to be checked, and with what.
-#[derive(Debug, Clone)]
+/// What is to be checked, and with what. Not to be printed: its configs hold secret values.
+#[derive(Clone)]
 pub struct Subject {
     /// The plugin; it need not be installed.
     pub plugin: InstalledPlugin,

@@ -21,7 +21,7 @@ use super::provider::{Abilities, Call, ProviderSource, SandboxProvider};
 use crate::drivers::plugin::bridge::VISIBILITY_DELAY;
 use crate::drivers::plugin::schema;
 use crate::drivers::plugin::wire::{ProviderLease, without_host_keys};
-use crate::drivers::plugin::{Bridge, Target, Who, not_reusable, not_shown_to_list, settled};
+use crate::drivers::plugin::{Bridge, Target, Who, not_reusable, not_shown_to_list, settled, with_check};
 use crate::drivers::{
     Acquired, Command, Execution, Held, InvalidConfig, Listed, Outcome, OutputSink, ProbeReport, ProbeScope, Realized,
     RemotePlace, Resumed, SyncStrategy, Workspace,
@@ -156,7 +156,7 @@ impl SandboxProvider for PluginProvider {
     }
 
     async fn probe(&self, scope: &ProbeScope, config: &Map<String, Value>) -> ProbeReport {
-        self.bridge.probe(self.look(scope, config)).await
+        with_check(self.bridge.probe(self.look(scope, config)).await, &self.plugin, &self.driver)
     }
 
     async fn acquire(&self, call: Call<'_>, requested_expires_at: Option<DateTime<Utc>>) -> Outcome<Acquired> {
