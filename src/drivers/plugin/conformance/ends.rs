@@ -6,7 +6,6 @@ use lease_events::lease::vocabulary::ReceiptState;
 use super::kit::{Kit, TOKEN, Tried, failed, name, not_offered, told};
 use super::{execute, method};
 use crate::drivers::LeaseScope;
-use crate::drivers::plugin::outcome::Failure;
 
 /// A release that is repeated.
 pub(super) async fn duplicate_release(kit: &Kit) -> Tried {
@@ -100,62 +99,5 @@ pub(super) async fn confirms_absence(kit: &Kit) -> Tried {
         Ok(_) => not_offered("A destroy of what is gone answers as if it had removed it, not with -31001."),
         // Whether it may be repeated is another case's.
         Err(_) => not_offered("A destroy of what is gone fails without saying that it is gone (-31001)."),
-    }
-}
-
-/// An id that cannot be: refused, so that nobody tries again or looks for what it left.
-pub(super) async fn error_codes(kit: &Kit) -> Tried {
-    let scope = kit.scope();
-    let id = "no such sandbox/../..".to_owned();
-    let held = crate::drivers::Held { provider_lease_id: Some(id), metadata: serde_json::Map::new() };
-    let mut wrong = Vec::new();
-    let mut note = |call: &str, failure: &Failure| {
-        if !matches!(failure, Failure::Refused(_)) {
-            wrong.push(format!("{call} was {}", told(failure)));
-        }
-    };
-    if kit.offers(method::RESUME).await? {
-        match kit.resume(&scope, &held).await {
-            Ok(None) => {}
-            Ok(Some(_)) => return failed("A resume of an id that cannot be gave a sandbox; it must be refused."),
-            Err(failure) => note("a resume", &failure),
-        }
-    }
-    if kit.offers(method::EXECUTE).await? {
-        match kit.execute(&scope, &held, execute::shell("true")).await {
-            Ok(_) => return failed("A command ran in a sandbox whose id cannot be; it must be refused."),
-            Err(failure) => note("a command", &failure),
-        }
-    }
-    // That nothing is left of it is a right answer too.
-    if let Err(failure) = kit.end(&scope, &held, false).await {
-        note("a destroy", &failure);
-    }
-    if wrong.is_empty() {
-        return Ok(());
-    }
-    failed(format!("With an id that cannot be, {}; it must be refused (-31001, -31004 or -32602).", wrong.join(", ")))
-}
-
-/// A worker that is started again knows what the one before made.
-pub(super) async fn restart(kit: &Kit) -> Tried {
-    let scope = kit.scope();
-    let held = kit.make(&scope).await?;
-    execute::write_note(kit, &scope, &held).await?;
-    kit.restart().await?;
-    let when = "After its worker was started again";
-    let next = LeaseScope { fencing_token: TOKEN + 1, ..scope };
-    if kit.offers(method::RESUME).await? {
-        kit.resume_same(&next, &held, when).await?;
-    }
-    execute::read_note(kit, &next, &held, "a new start of its worker").await?;
-    kit.restart().await?;
-    match kit.end(&next, &held, false).await {
-        Ok(receipt) if receipt.state == ReceiptState::Destroyed => Ok(()),
-        Ok(receipt) => {
-            let left = receipt.state.as_str();
-            failed(format!("{when} a destroy of {} answered {left}; it must remove it.", name(&held)))
-        }
-        Err(failure) => failed(format!("{when} a destroy of {} was {}; it must be done.", name(&held), told(&failure))),
     }
 }

@@ -3,7 +3,7 @@
 //! **Invariants:** a check acts for a ledger, a company and an environment of its own, so that nothing of anybody else
 //! bears its labels. What a call gave is remembered until the worker says that it is gone.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lease_events::failure::Fault;
@@ -15,11 +15,12 @@ use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::cleanup::Made;
 use super::switch::Switch;
 use super::{Patience, method};
 use crate::drivers::plugin::bridge::{Bridge, Target, Who};
 use crate::drivers::plugin::outcome::Failure;
-use crate::drivers::plugin::wire::{self, ProviderLease};
+use crate::drivers::plugin::wire::ProviderLease;
 use crate::drivers::{Command, Execution, Held, LeaseScope, Listed, OutputChunk, OutputStream, ProbeScope, Workspace};
 use crate::workers::calls::LateAnswer;
 use crate::workers::manifest::{DriverDeclaration, DriverKind};
@@ -28,8 +29,6 @@ use crate::workers::supervisor::Running;
 
 /// The token of a first holder: above 1, so that there is one below it.
 pub(super) const TOKEN: u64 = 5;
-/// The token of whoever cleans up: above every other.
-const CLEANING_TOKEN: u64 = 1_000_000;
 /// How often it is looked whether something has come about.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 /// Output that waits for its reader: the reader never waits.
@@ -55,23 +54,6 @@ pub(super) fn failed<T>(sentence: impl Into<String>) -> Tried<T> {
 
 pub(super) fn not_offered<T>(sentence: impl Into<String>) -> Tried<T> {
     Err(Stop::NotOffered(sentence.into()))
-}
-
-/// Something that the check made.
-#[derive(Debug, Clone)]
-pub(super) struct Made {
-    scope: LeaseScope,
-    held: Held,
-}
-
-/// Something that could not be removed.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Left {
-    /// The provider's name of it.
-    pub provider_lease_id: String,
-    /// How the worker answered.
-    pub because: String,
 }
 
 /// What a command did.
@@ -212,38 +194,6 @@ impl Kit {
         self.is_answered(scope);
         self.remember(scope, &held);
         Some(held)
-    }
-
-    fn is_answered(&self, scope: &LeaseScope) {
-        self.pending().retain(|one| one.lease_id != scope.lease_id);
-    }
-
-    fn pending(&self) -> MutexGuard<'_, Vec<LeaseScope>> {
-        // Whole after every statement.
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn remember(&self, scope: &LeaseScope, held: &Held) {
-        let mut made = self.made();
-        made.retain(|one| one.held.provider_lease_id != held.provider_lease_id);
-        made.push(Made { scope: scope.clone(), held: held.clone() });
-    }
-
-    /// Remembers what only the listing told of.
-    fn remember_listed(&self, scope: &LeaseScope, id: &str) {
-        let known = self.made().iter().any(|made| made.held.provider_lease_id.as_deref() == Some(id));
-        if !known {
-            self.remember(scope, &Held { provider_lease_id: Some(id.to_owned()), metadata: Map::new() });
-        }
-    }
-
-    fn forget(&self, held: &Held) {
-        self.made().retain(|one| one.held.provider_lease_id != held.provider_lease_id);
-    }
-
-    fn made(&self) -> MutexGuard<'_, Vec<Made>> {
-        // Whole after every statement.
-        self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Acquires; the case fails where that is not done.
@@ -393,46 +343,6 @@ impl Kit {
     pub(super) async fn restart(&self) -> Tried {
         self.bridge.workers.stop(&self.plugin_key).await;
         self.running().await.map(drop)
-    }
-
-    /// Waits for the answers to acquires that were broken off; those that never came are answered.
-    async fn settle_pending(&self) -> Vec<Left> {
-        let pending = self.pending().clone();
-        let mut unanswered = Vec::new();
-        for scope in pending {
-            match self.late_answer(&scope).await {
-                Some(Ok(answer)) => drop(wire::lease(&answer).and_then(|lease| self.given(&scope, lease))),
-                Some(Err(_)) => {}
-                None => unanswered.push(Left {
-                    provider_lease_id: format!("(unknown, of lease {})", scope.lease_id),
-                    because: "its acquire was never answered".to_owned(),
-                }),
-            }
-        }
-        unanswered
-    }
-
-    /// Removes whatever the check made and is still there; what could not be removed is answered.
-    pub(super) async fn clean(&self) -> Vec<Left> {
-        let listed = self.listed().await.unwrap_or_default();
-        for one in listed.iter().filter(|one| one.ledger_id == Some(self.ledger_id)) {
-            let scope = self.scope();
-            let lease_id = one.lease_id.unwrap_or(scope.lease_id);
-            self.remember_listed(&LeaseScope { lease_id, ..scope }, &one.provider_lease_id);
-        }
-        let mut left = self.settle_pending().await;
-        let made = self.made().clone();
-        for Made { scope, held } in made {
-            let config = self.keeping(&self.config, false);
-            let scope = LeaseScope { fencing_token: CLEANING_TOKEN, config, ..scope };
-            let because = match self.end(&scope, &held, false).await {
-                Ok(receipt) if receipt.state == ReceiptState::Kept => "it was stopped, not removed".to_owned(),
-                Ok(_) => continue,
-                Err(failure) => format!("its destroy was {}", told(&failure)),
-            };
-            left.push(Left { provider_lease_id: name(&held).to_owned(), because });
-        }
-        left
     }
 }
 

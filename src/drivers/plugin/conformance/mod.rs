@@ -1,8 +1,8 @@
 //! The conformance kit for provider authors: runs a worker through a list of cases, and says what it may be trusted with.
 //!
 //! - [`case`]: the cases, and the facts that they show.
-//! - [`subject`]: what is checked. `kit`, `switch`: what the cases work with.
-//! - `acquire`, `ends`, `strangers`, `listing`, `schema`, `execute`: the cases, one family a file.
+//! - [`subject`]: what is checked. `kit`, `cleanup`, `switch`: what the cases work with.
+//! - `schema`, `acquire`, `listing`, `ends`, `strangers`, `errors`, `restart`, `execute`: the cases, one family a file.
 //!
 //! **Invariants:** the worker is called through the same bridge as by the ledger, so that what is shown is what the
 //! ledger will see. The ledger enforces just what was shown (`workers::trust`). What the check made it removes, also
@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::case::{Case, CaseReport, Verdict};
-pub use self::kit::Left;
+pub use self::cleanup::Left;
 use self::kit::{Kit, Stop, Tried};
 use self::subject::{Subject, Values};
 use self::switch::Switch;
@@ -42,10 +42,13 @@ pub mod case;
 pub mod subject;
 
 mod acquire;
+mod cleanup;
 mod ends;
+mod errors;
 mod execute;
 mod kit;
 mod listing;
+mod restart;
 mod schema;
 mod strangers;
 mod switch;
@@ -274,6 +277,7 @@ async fn open(
         Ok(configs) => configs,
         Err(error) => return Err((workers, error)),
     };
+    // The host is new, so nobody took them before.
     let late = workers.take_late_answers().unwrap_or_else(|| tokio::sync::mpsc::channel(1).1);
     let kit = Kit {
         bridge,
@@ -327,8 +331,8 @@ async fn run(kit: &Kit, case: Case) -> Tried {
         Case::OtherCredentials => strangers::other_credentials(kit).await,
         Case::OtherLedger => strangers::other_ledger(kit).await,
         Case::StaleToken => strangers::stale_token(kit).await,
-        Case::ErrorCodes => ends::error_codes(kit).await,
-        Case::Restart => ends::restart(kit).await,
+        Case::ErrorCodes => errors::codes(kit).await,
+        Case::Restart => restart::knows_what_was_made(kit).await,
         Case::ExecuteEnv => execute::env(kit).await,
         Case::ExecuteStdin => execute::stdin(kit).await,
         Case::ExecuteExitCode => execute::exit_code(kit).await,
