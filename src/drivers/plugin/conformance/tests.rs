@@ -177,6 +177,18 @@ async fn a_check_of_a_worker_process_that_is_stopped_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn what_a_worker_process_does_not_remove_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = checked(untrustworthy("destroys-nothing", folder.path())).await;
+    let there = std::fs::read_dir(folder.path().join("one")).unwrap();
+    let there: BTreeSet<String> = there.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let named: BTreeSet<String> = report.left.iter().map(|left| left.provider_lease_id.clone()).collect();
+    assert!(!there.is_empty() && named == there, "{named:?} of {there:?}");
+    let because = &report.left[0].because;
+    assert_eq!(because, "its destroy was left unknown (provider-error: It could not be removed)");
+}
+
+#[tokio::test]
 async fn what_cannot_be_checked_is_told_in_a_sentence() {
     let folder = tempfile::tempdir().unwrap();
     let told = |subject: Subject| async move {
