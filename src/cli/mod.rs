@@ -13,6 +13,7 @@ pub mod environment;
 pub mod events;
 pub mod exit;
 pub mod lease;
+pub mod plugin;
 pub mod projection;
 pub mod render;
 pub mod run;
@@ -56,6 +57,9 @@ enum Command {
     /// Secrets: names under which values are kept
     #[command(subcommand)]
     Secret(secret::SecretCommand),
+    /// Plugins: programs that make environments
+    #[command(subcommand)]
+    Plugin(plugin::PluginCommand),
     /// Projections: the tables of what is true now
     #[command(subcommand)]
     Projection(projection::ProjectionCommand),
@@ -119,6 +123,7 @@ async fn dispatch(cli: Cli) -> Result<u8, CliError> {
         Command::Environment(command) => environment::environment(&app, command).await,
         Command::Lease(command) => lease::lease(&app, *command).await,
         Command::Secret(command) => secret::secret(&app, command).await,
+        Command::Plugin(command) => plugin::plugin(&app, command).await,
         Command::Projection(command) => projection::projection(&app, command).await,
         Command::Events(args) => events::events(&app, &args).await,
         Command::Completions(_) | Command::Serve(_) | Command::Run(_) => Ok(Exit::Ok as u8),

@@ -1,5 +1,7 @@
 //! The tests of the whole ledger as one binary with a tree of topics.
 
+#[path = "../support/example_plugin.rs"]
+mod example_plugin;
 mod support;
 
 mod architecture;

@@ -4,6 +4,8 @@ mod help;
 mod history;
 mod interrupt;
 mod misuse;
+mod orphans;
+mod plugin;
 mod reuse;
 mod run;
 mod secret;
