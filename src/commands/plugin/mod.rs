@@ -74,7 +74,8 @@ pub async fn remove(
     plugin_key: &str,
 ) -> Result<PluginState, PluginFault> {
     let before = host.registry().known(plugin_key)?;
-    // First nothing new is given; what was begun before is on record then, and seen.
+    need::nobody(context, &before, |_| true).await?;
+    // Now nothing new is given; what was begun meanwhile is on record then, and seen by a second look.
     host.registry().set_enabled(plugin_key, false)?;
     if let Err(fault) = need::nobody(context, &before, |_| true).await {
         host.registry().set_enabled(plugin_key, before.enabled)?;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use lease_events::id::LeaseId;
 use lease_events::lease::LeaseState;
+use lease_projections::current_leases::TABLE;
 use lease_projections::read_model::{LeaseFilter, ROWS_MAX};
 
 use super::PluginFault;
@@ -24,6 +25,12 @@ pub(super) async fn nobody(
     let head = context.store.head().await.map_err(|error| unavailable(error.to_string()))?;
     let projected = context.read_model.wait_for(head, PROJECTED_WITHIN).await;
     projected.map_err(|error| unavailable(error.to_string()))?;
+    let statuses = context.read_model.statuses().await.map_err(|error| unavailable(error.to_string()))?;
+    if let Some(stalled) = statuses.iter().find(|one| one.name == TABLE.name && one.stalled.is_some()) {
+        // It would name too few.
+        let name = &stalled.name;
+        return Err(unavailable(format!("the projection {name} stands still; `projection rebuild {name}` mends it.")));
+    }
     let (mut leases, mut before): (Vec<LeaseId>, _) = (Vec::new(), None);
     loop {
         let filter = LeaseFilter { unsettled: true, before, limit: ROWS_MAX, ..LeaseFilter::default() };

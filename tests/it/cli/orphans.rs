@@ -19,7 +19,7 @@ fn processes_with(word: &str) -> usize {
 }
 
 #[test]
-fn a_worker_process_that_outlives_a_killed_server_is_ended_by_the_next_start_and_no_other_is() {
+fn a_worker_process_that_outlives_a_killed_server_is_ended_by_the_next_start() {
     let home = Home::new();
     let marks = ["97", "98"].map(|first| format!("{first}{:08}", std::process::id()));
     let driver = |id: &str| json!({ "driverKey": id, "displayName": "Bad", "kind": "environment_driver" });

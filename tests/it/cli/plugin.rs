@@ -56,8 +56,10 @@ fn a_plugin_is_installed_listed_disabled_and_removed() {
     let shown = home.done(&["plugin", "show", "file-provider"]);
     assert!(shown.contains("folder-box (sandbox_provider)") && shown.contains("\"pattern\":\"^/\""), "{shown}");
 
-    let disabled = home.json(&["plugin", "disable", "file-provider"]);
-    assert_eq!(disabled[0]["enabled"], false);
+    let disabled = home.run(&["--json", "-v", "plugin", "disable", "file-provider"]);
+    assert!(disabled.stdout.contains("\"enabled\":false"), "{}", disabled.stdout);
+    let logged = ["a plugin was disabled", "file-provider", "user:uid-"];
+    assert!(logged.iter().all(|word| disabled.stderr.contains(word)), "{}", disabled.stderr);
     assert_eq!(home.json(&["plugin", "enable", "file-provider"])[0]["enabled"], true);
     assert_eq!(home.done(&["plugin", "remove", "file-provider"]), "Removed file-provider 1.0.0.\n");
     for command in ["show", "enable", "disable", "remove"] {

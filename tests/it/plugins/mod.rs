@@ -127,8 +127,14 @@ impl World {
         json!({ "pluginKey": "file-provider", "driverKey": "folders", "driverConfig": { "root": self.root() } })
     }
 
+    /// Ends the ledger; no process that it started may be left.
     async fn close(self) {
         self.ledger.stop().await;
+        let mark = format!("LEASE_LEDGER_ID={}", self.ledger.ledger_id());
+        let entries = std::fs::read_dir("/proc").expect("/proc").flatten();
+        let environments = entries.filter_map(|entry| std::fs::read(entry.path().join("environ")).ok());
+        let left = environments.filter(|all| all.split(|byte| *byte == 0).any(|one| one == mark.as_bytes())).count();
+        assert_eq!(left, 0, "processes are left behind");
     }
 }
 
