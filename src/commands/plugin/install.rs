@@ -11,7 +11,7 @@ use crate::commands::caller::Caller;
 use crate::drivers::plugin::own_config_faults;
 use crate::workers::WorkerHost;
 use crate::workers::manifest::Manifest;
-use crate::workers::registry::{Installation, NewPlugin, StartCommand};
+use crate::workers::registry::{Installation, InstalledPlugin, NewPlugin, StartCommand};
 
 /// What is to be installed.
 #[derive(Debug, Clone)]
@@ -28,7 +28,7 @@ pub struct InstallPlugin {
     pub config: Option<Map<String, Value>>,
 }
 
-/// Installs it. Every fault is told at once.
+/// Installs it. All that is wrong with its manifest is told at once, or with its config.
 pub async fn install(
     context: &Context,
     host: &WorkerHost,
@@ -36,20 +36,26 @@ pub async fn install(
     request: InstallPlugin,
 ) -> Result<Installed, PluginFault> {
     let plugin = checked(host, request)?;
+    if let Some(before) = host.registry().get(&plugin.manifest.id)? {
+        dropped_by_nobody(context, &before, &plugin.manifest).await?;
+    }
     let Installation { plugin, before } = host.registry().install(plugin)?;
-    if let Some(before) = &before {
-        // What is not declared any more gives nothing from now on; who needs it is on record then, and seen.
-        let dropped = |driver: &_| plugin.manifest.driver_like(driver).is_none();
-        if before.manifest.drivers.iter().any(dropped)
-            && let Err(fault) = need::nobody(context, before, dropped).await
-        {
-            host.registry().put_back(before)?;
-            return Err(fault);
-        }
+    if let Some(before) = &before
+        // What is not declared any more gives nothing now; what was begun meanwhile is on record, and seen.
+        && let Err(fault) = dropped_by_nobody(context, before, &plugin.manifest).await
+    {
+        host.registry().put_back(before)?;
+        return Err(fault);
     }
     let replaced_version = before.map(|before| before.manifest.version.clone());
     log(caller, &plugin, if replaced_version.is_some() { "a plugin was upgraded" } else { "a plugin was installed" });
     Ok(Installed { state: state(host, plugin), replaced_version })
+}
+
+/// That no lease needs a driver which the new manifest does not declare any more.
+async fn dropped_by_nobody(context: &Context, before: &InstalledPlugin, now: &Manifest) -> Result<(), PluginFault> {
+    let dropped = |driver: &_| now.driver_like(driver).is_none();
+    if before.manifest.drivers.iter().any(dropped) { need::nobody(context, before, dropped).await } else { Ok(()) }
 }
 
 fn checked(host: &WorkerHost, request: InstallPlugin) -> Result<NewPlugin, PluginFault> {

@@ -48,13 +48,12 @@ async fn a_changed_and_archived_environment_strands_nothing_of_a_worker_process(
 }
 
 #[tokio::test]
-async fn an_environment_that_names_another_plugin_strands_nothing_of_the_worker_process_before() {
+async fn an_environment_that_names_another_provider_strands_nothing_of_the_worker_process_before() {
     let world = World::with_example(|_| {}).await;
-    let broken = json!({ "provider": "fake", "acquire": "refuse" });
     let environment = world.environment("moved", "sandbox", world.boxes(&json!({}))).await;
     let lease = world.acquire(environment.environment_id, 1).await.expect("acquired").lease;
     let (company_id, environment_id) = (company(), environment.environment_id);
-    let config = json!({ "provider": broken["provider"] });
+    let config = json!({ "provider": "fake" });
     let update = UpdateEnvironment { company_id, environment_id, config, if_revision: None };
     world.ledger.update_environment(caller(), update).await.expect("updated");
     let released = world.release(lease.lease_id, ReleaseStatus::Released).await;
