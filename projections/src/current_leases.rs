@@ -114,8 +114,8 @@ pub const TABLE: Table = Table {
         Column::new("updated_at", Timestamp, "When its last event was recorded.").holds("updatedAt"),
         Column::new(STATE_COLUMN, ColumnKind::Json, "Internal snapshot, no contract: do not read it."),
     ],
+    stored_by: Some("created_position"),
     indexes: &[
-        Index { name: "newest", columns: &["created_position"], condition: None },
         Index { name: "company", columns: &["company_id", "created_position"], condition: None },
         Index { name: "environment", columns: &["environment_id", "created_position"], condition: None },
         Index { name: "run", columns: &["run_id", "reuse_fingerprint"], condition: Some("run_id IS NOT NULL") },
@@ -165,17 +165,28 @@ struct Rest<'a> {
     ledger_id: LedgerId,
     config: &'a Json,
     workspace_kind: WorkspaceKind,
+    #[serde(skip_serializing_if = "Option::is_none")]
     ended_as: Option<LeaseStatus>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     provider_lease: &'a Option<ProviderLease>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     resuming_from: Option<LeaseId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     in_flight: &'a Option<InFlight>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     release: &'a Option<ReleaseIntent>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     requested_expires_at: Option<DateTime<Utc>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<DateTime<Utc>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     cwd: &'a Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     realization: &'a Option<Json>,
     cleanup_attempts: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
     last_fault: &'a Option<Fault>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     next_action: &'a Option<NextAction>,
     requested_at: DateTime<Utc>,
     last_used_at: DateTime<Utc>,

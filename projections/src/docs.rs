@@ -35,7 +35,8 @@ fn section(text: &mut String, table: &Table) {
         let null = if column.nullable { "yes" } else { "" };
         line(format!("| `{}` | {kind} | {null} | {} |", column.name, column.about));
     }
-    line(format!("\nPrimary key: `{}`. Indexes, which may change without a new version:\n", table.key()));
+    let stored_by = table.stored_by.map(|name| format!(" Rows are stored by `{name}`.")).unwrap_or_default();
+    line(format!("\nPrimary key: `{}`.{stored_by} Indexes, which may change without a new version:\n", table.key()));
     for index in table.indexes {
         let condition = index.condition.map(|condition| format!(" where `{condition}`")).unwrap_or_default();
         line(format!("- `{}`{condition}", index.columns.join(", ")));

@@ -31,6 +31,7 @@ pub const TABLE: Table = Table {
         Column::new("updated_at", Timestamp, "When its last event was recorded."),
         Column::new(STATE_COLUMN, Json, "Internal snapshot, no contract: do not read it."),
     ],
+    stored_by: None,
     indexes: &[
         Index { name: "newest", columns: &["created_position"], condition: None },
         Index { name: "name", columns: &["company_id", "name", "created_position"], condition: None },

@@ -30,6 +30,9 @@ pub struct Table {
     pub about: &'static str,
     /// The columns; the first is the primary key.
     pub columns: &'static [Column],
+    /// A fixed, unique, whole-numbered column that rows are stored by, where there is one. Rows that are made at one time
+    /// then stand together, and a change finds its row without a look-up of the key.
+    pub stored_by: Option<&'static str>,
     /// The secondary indexes.
     pub indexes: &'static [Index],
 }

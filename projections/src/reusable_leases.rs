@@ -34,6 +34,7 @@ pub const TABLE: Table = Table {
         Column::new("config", Json, "The driver's config, secrets as references.").fixed(),
         Column::new("position", Integer, "The log position of the lease's last event."),
     ],
+    stored_by: None,
     indexes: &[
         Index { name: "fingerprint", columns: &["reuse_fingerprint", "released_at"], condition: None },
         Index { name: "environment", columns: &["environment_id", "released_at"], condition: None },

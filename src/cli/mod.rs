@@ -58,7 +58,7 @@ enum Command {
     /// Secrets: names under which values are kept
     #[command(subcommand)]
     Secret(secret::SecretCommand),
-    /// Plugins: providers of environments as worker processes
+    /// Plugins: programs that make environments
     #[command(subcommand)]
     Plugin(Box<plugin::PluginCommand>),
     /// Projections: the tables of what is true now

@@ -58,7 +58,7 @@ impl Global {
         let store = self.store.clone().unwrap_or_else(|| StoreUrl::Sqlite(data_dir.join(STORE_FILE)));
         let secrets = SecretSettings::from_variables(|name| std::env::var_os(name));
         let secrets = secrets.map_err(|error| CliError::Usage(error.to_string()))?;
-        Ok(Settings { store, data_dir, secrets })
+        Ok(Settings { store, data_dir, secrets, plugin_variables: None })
     }
 }
 

@@ -11,6 +11,7 @@
 //! | [`release`], [`release_run`] | release-requested, then released (and cleanup-failed) | release |
 //! | [`destroy`] | release-requested, then destroyed or cleanup-failed | destroy |
 //! | [`environment`] | created, updated, probed, archived | probe |
+//! | [`plugin`] | none: it is the operator's, and logged | start and stop of workers |
 //! | [`secret`] | created, version-added, removed; read, by whoever asks for the value | keep and delete the value |
 //!
 //! **Invariants**
@@ -29,6 +30,7 @@ pub mod error;
 pub mod execute;
 pub mod locks;
 pub mod once;
+pub mod plugin;
 pub mod realize;
 pub mod release;
 pub mod release_run;

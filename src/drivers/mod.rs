@@ -250,6 +250,9 @@ pub struct Workspace {
     pub metadata: Option<Map<String, Value>>,
 }
 
+/// The key of lease metadata under which a driver records which further keys identify what it gave (B16).
+pub const IDENTITY_FIELDS: &str = "identityFields";
+
 /// A workspace that is ready.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Realized {

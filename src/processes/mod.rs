@@ -1,6 +1,7 @@
 //! Processes of this machine: starting them without what this process inherited, finding all that they started, and
 //! ending it. What drivers and the worker host both need; it knows neither.
 
+pub(crate) mod orphans;
 pub(crate) mod proc;
 pub(crate) mod spawn;
 pub(crate) mod tree;

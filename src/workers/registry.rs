@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use lease_events::seam::Ids;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::manifest::{DriverDeclaration, DriverKind, Manifest};
@@ -49,10 +49,19 @@ pub struct NewPlugin {
     pub manifest: Manifest,
     /// How its worker is started.
     pub start: StartCommand,
-    /// The names of this process's variables that its worker may see.
-    pub grants: Vec<String>,
-    /// The plugin's own config, the same for every company.
-    pub config: Value,
+    /// The names of this process's variables that its worker may see; absent: those that it was granted before.
+    pub grants: Option<Vec<String>>,
+    /// The plugin's own config, the same for every company; absent: the one that it has, or an empty one.
+    pub config: Option<Value>,
+}
+
+/// A plugin that was just installed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Installation {
+    /// As it is now.
+    pub plugin: Arc<InstalledPlugin>,
+    /// As it was before, where this is an upgrade.
+    pub before: Option<Arc<InstalledPlugin>>,
 }
 
 /// An installed plugin.
@@ -89,8 +98,10 @@ impl InstalledPlugin {
         self.checks.get(driver_key).map(|checked| checked.trust.clone()).unwrap_or_default()
     }
 
-    /// Whether a worker of `other` is a worker of this one: what a check shows changes no worker.
-    pub(super) fn has_the_worker_of(&self, other: &Self) -> bool {
+    /// Whether a worker that was started for the other one serves this one as well. That it may be used, or not, and
+    /// what a check has shown of it, is the host's business, and no worker's.
+    #[must_use]
+    pub fn has_the_worker_of(&self, other: &Self) -> bool {
         let Self { plugin_id, manifest, start, grants, config, enabled: _, checks: _ } = self;
         *plugin_id == other.plugin_id
             && *manifest == other.manifest
@@ -121,18 +132,24 @@ pub enum RegistryError {
         cause: io::Error,
     },
     /// There is no such plugin.
-    #[error("There is no plugin \"{plugin_key}\"; install it, or name one of: {known}.")]
+    #[error("There is no plugin \"{plugin_key}\"; {}.", installed(.known))]
     Unknown {
         /// As given.
         plugin_key: String,
         /// Those that there are.
-        known: String,
+        known: Vec<String>,
     },
     /// Another plugin has that sandbox provider.
     #[error("The plugin \"{plugin_key}\" declares the sandbox provider \"{provider}\" already; remove it first.")]
     ProviderTaken {
         /// Who has it.
         plugin_key: String,
+        /// The provider's key.
+        provider: String,
+    },
+    /// The ledger has that sandbox provider itself.
+    #[error("The sandbox provider \"{provider}\" is built in; give the plugin's driver another driverKey.")]
+    ProviderBuiltIn {
         /// The provider's key.
         provider: String,
     },
@@ -148,7 +165,24 @@ pub enum RegistryError {
         /// The plugin.
         plugin_key: String,
     },
+    /// A variable that may not be granted here.
+    #[error(
+        "The variable \"{name}\" may not be granted on this server; start it with --plugin-variable {name}, or leave it out."
+    )]
+    NotGrantable {
+        /// As given.
+        name: String,
+    },
+    /// A variable that no worker gets.
+    #[error("The variable \"{name}\" is the ledger's own, and granted to no plugin.")]
+    ForbiddenGrant {
+        /// As given.
+        name: String,
+    },
 }
+
+/// What the names of variables begin with that hold the ledger's keys and secrets.
+const OWN_VARIABLES: &str = "LEASE_";
 
 type Plugins = BTreeMap<String, Arc<InstalledPlugin>>;
 
@@ -156,6 +190,8 @@ type Plugins = BTreeMap<String, Arc<InstalledPlugin>>;
 pub struct Registry {
     path: PathBuf,
     ids: Arc<dyn Ids>,
+    built_in: &'static [&'static str],
+    grantable: Option<Vec<String>>,
     read: Mutex<Option<(Version, Arc<Plugins>)>>,
     /// What there is without a file.
     fixed: Option<Arc<Plugins>>,
@@ -180,7 +216,7 @@ impl Registry {
     /// The registry in this file; it is made with the first plugin.
     #[must_use]
     pub fn new(path: PathBuf, ids: Arc<dyn Ids>) -> Self {
-        Self { path, ids, read: Mutex::default(), fixed: None }
+        Self { path, ids, built_in: &[], grantable: None, read: Mutex::default(), fixed: None }
     }
 
     /// A registry of this one plugin, in no file: for whoever looks at a plugin that may not be installed. It cannot be
@@ -189,6 +225,18 @@ impl Registry {
     pub fn fixed(plugin: InstalledPlugin, ids: Arc<dyn Ids>) -> Self {
         let plugins = Plugins::from([(plugin.key().to_owned(), Arc::new(plugin))]);
         Self { fixed: Some(Arc::new(plugins)), ..Self::new(PathBuf::from("(in memory)"), ids) }
+    }
+
+    /// The same registry, where no plugin may declare these sandbox providers: they are built in.
+    #[must_use]
+    pub fn with_built_in(self, providers: &'static [&'static str]) -> Self {
+        Self { built_in: providers, ..self }
+    }
+
+    /// The same registry, where only these variables may be granted, also to a plugin that has them already.
+    #[must_use]
+    pub fn with_grantable(self, names: Option<Vec<String>>) -> Self {
+        Self { grantable: names, ..self }
     }
 
     /// Every plugin, by key. Read again only where the file changed.
@@ -213,16 +261,17 @@ impl Registry {
         }))
     }
 
-    /// Installs a plugin, enabled, or gives one that is installed a new manifest and start command. What a check has
-    /// shown is forgotten either way: the worker's files may be others.
-    pub fn install(&self, plugin: NewPlugin) -> Result<Arc<InstalledPlugin>, RegistryError> {
-        let bad = |name: &&String| name.is_empty() || name.contains(['=', '\0']);
-        if let Some(name) = plugin.grants.iter().find(bad) {
-            return Err(RegistryError::InvalidGrant { name: name.clone() });
-        }
+    /// Installs a plugin, enabled, or gives one that is installed a new manifest and start command: an upgrade, which
+    /// keeps its id and whether it is enabled. What a check has shown is forgotten either way: the worker's files may be
+    /// others.
+    pub fn install(&self, plugin: NewPlugin) -> Result<Installation, RegistryError> {
+        plugin.grants.iter().flatten().try_for_each(|name| check_grant(name))?;
         self.change(|plugins| {
             let NewPlugin { manifest, start, grants, config } = plugin;
             for driver in manifest.drivers.iter().filter(|driver| driver.kind == DriverKind::SandboxProvider) {
+                if self.built_in.contains(&driver.driver_key.as_str()) {
+                    return Err(RegistryError::ProviderBuiltIn { provider: driver.driver_key.clone() });
+                }
                 let declares = |other: &&Arc<InstalledPlugin>| {
                     other.key() != manifest.id
                         && other.manifest.driver(&driver.driver_key, DriverKind::SandboxProvider).is_some()
@@ -232,14 +281,39 @@ impl Registry {
                     return Err(RegistryError::ProviderTaken { plugin_key, provider });
                 }
             }
-            let before = plugins.get(&manifest.id);
-            let plugin_id = before.map_or_else(|| self.ids.fresh(), |before| before.plugin_id);
-            let enabled = before.is_none_or(|before| before.enabled);
-            let key = manifest.id.clone();
-            let checks = BTreeMap::new();
-            let installed = Arc::new(InstalledPlugin { plugin_id, manifest, start, grants, config, enabled, checks });
-            plugins.insert(key, Arc::clone(&installed));
-            Ok(installed)
+            let before = plugins.get(&manifest.id).cloned();
+            let had = before.as_deref();
+            let grants = grants.or_else(|| Some(had?.grants.clone())).unwrap_or_default();
+            if let Some(grantable) = &self.grantable
+                && let Some(name) = grants.iter().find(|name| !grantable.contains(name))
+            {
+                // Whoever upgrades a plugin chooses what program sees its variables.
+                return Err(RegistryError::NotGrantable { name: name.clone() });
+            }
+            let plugin = Arc::new(InstalledPlugin {
+                plugin_id: had.map_or_else(|| self.ids.fresh(), |had| had.plugin_id),
+                grants,
+                config: config.or_else(|| Some(had?.config.clone())).unwrap_or_else(|| Value::Object(Map::new())),
+                enabled: had.is_none_or(|had| had.enabled),
+                manifest,
+                start,
+                checks: BTreeMap::new(),
+            });
+            plugins.insert(plugin.key().to_owned(), Arc::clone(&plugin));
+            Ok(Installation { plugin, before })
+        })
+    }
+
+    /// The plugin with this key, or which there are.
+    pub fn known(&self, plugin_key: &str) -> Result<Arc<InstalledPlugin>, RegistryError> {
+        known(&*self.all()?, plugin_key)
+    }
+
+    /// Makes a plugin again what it was before an upgrade.
+    pub fn put_back(&self, before: &Arc<InstalledPlugin>) -> Result<(), RegistryError> {
+        self.change(|plugins| {
+            plugins.insert(before.key().to_owned(), Arc::clone(before));
+            Ok(())
         })
     }
 
@@ -347,11 +421,25 @@ impl Registry {
     }
 }
 
+fn check_grant(name: &str) -> Result<(), RegistryError> {
+    if name.is_empty() || name.contains(['=', '\0']) {
+        return Err(RegistryError::InvalidGrant { name: name.to_owned() });
+    }
+    if name.starts_with(OWN_VARIABLES) {
+        return Err(RegistryError::ForbiddenGrant { name: name.to_owned() });
+    }
+    Ok(())
+}
+
 fn known(plugins: &Plugins, plugin_key: &str) -> Result<Arc<InstalledPlugin>, RegistryError> {
-    plugins.get(plugin_key).cloned().ok_or_else(|| {
-        let known = plugins.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-        RegistryError::Unknown { plugin_key: plugin_key.to_owned(), known }
+    plugins.get(plugin_key).cloned().ok_or_else(|| RegistryError::Unknown {
+        plugin_key: plugin_key.to_owned(),
+        known: plugins.keys().cloned().collect(),
     })
+}
+
+fn installed(known: &[String]) -> String {
+    if known.is_empty() { "none is installed".to_owned() } else { format!("there is: {}", known.join(", ")) }
 }
 
 #[cfg(test)]
@@ -369,7 +457,7 @@ mod tests {
         }))
         .unwrap();
         let start = StartCommand::node(&manifest, Path::new("/plugins"));
-        NewPlugin { manifest, start, grants: vec!["TOKEN".to_owned()], config: json!({}) }
+        NewPlugin { manifest, start, grants: Some(vec!["TOKEN".to_owned()]), config: None }
     }
 
     #[test]
@@ -378,20 +466,23 @@ mod tests {
         let open = || Registry::new(folder.path().join("data/plugins.json"), Arc::new(SystemIds));
         let (one, other) = (open(), open());
         assert!(other.all().unwrap().is_empty());
-        let installed = one.install(new_plugin("p", "boxes")).unwrap();
+        let installed = one.install(new_plugin("p", "boxes")).unwrap().plugin;
         assert_eq!(other.get("p").unwrap().unwrap(), installed);
         assert_eq!(other.sandbox_provider("boxes").unwrap().unwrap().0.plugin_id, installed.plugin_id);
 
         other.set_enabled("p", false).unwrap();
         assert!(!one.get("p").unwrap().unwrap().enabled);
-        let again = one.install(new_plugin("p", "crates")).unwrap();
+        let upgrade = NewPlugin { grants: None, config: Some(json!({ "a": 1 })), ..new_plugin("p", "crates") };
+        let Installation { plugin: again, before } = one.install(upgrade).unwrap();
         assert_eq!((again.plugin_id, again.enabled), (installed.plugin_id, false), "it is the same plugin still");
+        assert_eq!((&again.grants, &again.config), (&installed.grants, &json!({ "a": 1 })), "what is not said stays");
+        assert_eq!(before.unwrap().manifest, installed.manifest);
         assert!(other.sandbox_provider("boxes").unwrap().is_none());
 
         one.remove("p").unwrap();
         assert!(other.get("p").unwrap().is_none());
         let error = one.remove("p").unwrap_err().to_string();
-        assert!(error.starts_with("There is no plugin \"p\""), "{error}");
+        assert_eq!(error, "There is no plugin \"p\"; none is installed.");
     }
 
     #[test]
@@ -400,7 +491,7 @@ mod tests {
         let path = folder.path().join("plugins.json");
         let open = || Registry::new(path.clone(), Arc::new(SystemIds));
         let (one, other) = (open(), open());
-        let installed = one.install(new_plugin("p", "boxes")).unwrap();
+        let installed = one.install(new_plugin("p", "boxes")).unwrap().plugin;
         assert_eq!(installed.trust("boxes"), Trust::default(), "what was not shown is not assumed");
         let trust = Trust { supports_reuse: true, ..Trust::default() };
         let checked = |plugin: &InstalledPlugin| Checked {
@@ -416,7 +507,7 @@ mod tests {
         other.set_enabled("p", false).unwrap();
         assert_eq!(one.get("p").unwrap().unwrap().trust("boxes"), trust);
 
-        let upgraded = one.install(new_plugin("p", "boxes")).unwrap();
+        let upgraded = one.install(new_plugin("p", "boxes")).unwrap().plugin;
         assert_eq!(upgraded.trust("boxes"), Trust::default(), "an upgrade is checked anew");
         let changed = InstalledPlugin { grants: Vec::new(), ..(*upgraded).clone() };
         let error = one.record_check("p", "boxes", checked(&changed)).unwrap_err().to_string();
@@ -433,11 +524,34 @@ mod tests {
     #[test]
     fn a_sandbox_provider_has_one_plugin() {
         let folder = tempfile::tempdir().unwrap();
-        let registry = Registry::new(folder.path().join("plugins.json"), Arc::new(SystemIds));
+        let registry = Registry::new(folder.path().join("plugins.json"), Arc::new(SystemIds)).with_built_in(&["own"]);
         registry.install(new_plugin("p", "boxes")).unwrap();
         let error = registry.install(new_plugin("q", "boxes")).unwrap_err().to_string();
         assert_eq!(error, "The plugin \"p\" declares the sandbox provider \"boxes\" already; remove it first.");
-        let invalid = NewPlugin { grants: vec!["A=B".to_owned()], ..new_plugin("q", "other") };
-        assert!(matches!(registry.install(invalid), Err(RegistryError::InvalidGrant { .. })));
+        let error = registry.install(new_plugin("q", "own")).unwrap_err().to_string();
+        assert_eq!(error, "The sandbox provider \"own\" is built in; give the plugin's driver another driverKey.");
+    }
+
+    #[test]
+    fn what_is_no_variable_or_the_ledgers_own_is_not_granted() {
+        let folder = tempfile::tempdir().unwrap();
+        let registry = Registry::new(folder.path().join("plugins.json"), Arc::new(SystemIds));
+        let granting = |name: &str| NewPlugin { grants: Some(vec![name.to_owned()]), ..new_plugin("q", "other") };
+        for name in ["", "A=B", "A\0"] {
+            assert!(matches!(registry.install(granting(name)), Err(RegistryError::InvalidGrant { .. })), "{name}");
+        }
+        for name in ["LEASE_LEDGER_SECRET_KEY", "LEASE_SECRET_X_TOKEN"] {
+            assert!(matches!(registry.install(granting(name)), Err(RegistryError::ForbiddenGrant { .. })), "{name}");
+        }
+        registry.install(granting("RELEASE_TOKEN")).unwrap();
+
+        // An upgrade hands what was granted to another program.
+        let server = Registry::new(folder.path().join("plugins.json"), Arc::new(SystemIds));
+        let server = server.with_grantable(Some(vec!["API_KEY".to_owned()]));
+        for grants in [None, Some(vec!["API_KEY".to_owned(), "RELEASE_TOKEN".to_owned()])] {
+            let refused = server.install(NewPlugin { grants, ..new_plugin("q", "other") });
+            assert!(matches!(&refused, Err(RegistryError::NotGrantable { name }) if name == "RELEASE_TOKEN"));
+        }
+        server.install(granting("API_KEY")).unwrap();
     }
 }

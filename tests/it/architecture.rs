@@ -29,9 +29,10 @@ const MODULES: &[(&str, &[&str])] = &[
     ("drivers", &["processes", "secrets", "workers"]),
     // They take the commands' `Context` and answer in its errors; commands answer a repetition through them.
     ("queries", &["commands"]),
-    ("commands", &["drivers", "queries", "secrets"]),
+    // Plugins are installed and removed by commands; what their workers do is the drivers' business.
+    ("commands", &["drivers", "queries", "secrets", "workers"]),
     ("recovery", &["commands", "drivers", "queries"]),
-    ("ledger", &["commands", "drivers", "queries", "recovery"]),
+    ("ledger", &["commands", "drivers", "queries", "recovery", "workers"]),
     ("config", &[]),
     // The only one that names a concrete store, driver or projection.
     ("wiring", &["commands", "config", "drivers", "ledger", "queries", "recovery", "secrets", "telemetry", "workers"]),

@@ -89,7 +89,13 @@ pub(crate) fn create_table(table: &Table, name: &str) -> Sql {
                 ColumnKind::Integer | ColumnKind::Boolean => "INTEGER",
             };
             let null = if column.nullable { "" } else { " NOT NULL" };
-            let key = if at == 0 { " PRIMARY KEY" } else { "" };
+            let key = match (at, table.stored_by) {
+                // An INTEGER PRIMARY KEY is what SQLite stores a table's rows by.
+                (_, Some(name)) if name == column.name => " PRIMARY KEY",
+                (0, Some(_)) => " UNIQUE",
+                (0, None) => " PRIMARY KEY",
+                _ => "",
+            };
             format!("{} {kind}{null}{key}", column.name)
         })
         .collect();
@@ -101,11 +107,16 @@ pub(crate) fn create_table(table: &Table, name: &str) -> Sql {
 pub(crate) fn create_indexes(table: &Table, name: &str, generation: u64) -> Vec<Sql> {
     let index = |index: &crate::projection::Index| {
         let condition = index.condition.map(|condition| format!(" WHERE {condition}")).unwrap_or_default();
+        let columns = match index.columns {
+            // Every entry ends in what its row is stored by.
+            [columns @ .., last] if Some(*last) == table.stored_by && !columns.is_empty() => columns,
+            columns => columns,
+        };
         sql(format!(
             "CREATE INDEX {}_{}_{generation} ON {name} ({}){condition}",
             table.name,
             index.name,
-            index.columns.join(", ")
+            columns.join(", ")
         ))
     };
     table.indexes.iter().map(index).collect()
@@ -168,7 +179,7 @@ impl ColumnSet {
 
 /// The statements that change rows which are there, and which of a row's values they take, in order.
 pub(crate) struct Update {
-    /// Where the values stand in a row; the key is the first.
+    /// Where the values stand in a row; the first is what the row is found by.
     pub(crate) columns: Vec<usize>,
     texts: [Sql; BATCH_SIZES.len()],
 }
@@ -176,7 +187,8 @@ pub(crate) struct Update {
 impl Update {
     fn new(table: &Table, name: &str, changed: ColumnSet) -> Self {
         let is_set = |at: &usize| !table.columns[*at].fixed && (!is_indexed(table, *at) || changed.has(*at));
-        let columns: Vec<usize> = std::iter::once(0).chain((1..table.columns.len()).filter(is_set)).collect();
+        let found_by = table.stored_by.and_then(|name| table.index_of(name)).unwrap_or(0);
+        let columns: Vec<usize> = std::iter::once(found_by).chain((1..table.columns.len()).filter(is_set)).collect();
         let texts = BATCH_SIZES.map(|rows| sql(Self::text(table, name, &columns, rows)));
         Self { columns, texts }
     }
@@ -191,7 +203,7 @@ impl Update {
             "UPDATE {name} SET {} FROM (VALUES {}) AS new WHERE {name}.{} = new.column1",
             set.join(", "),
             repeated(&row, rows),
-            table.key()
+            table.columns[columns[0]].name
         )
     }
 
@@ -229,12 +241,12 @@ mod tests {
             Update::new(table, "t", changed).columns.iter().map(|at| table.columns[*at].name).collect()
         };
         let narrow = names(ColumnSet::default());
-        assert_eq!(narrow[0], "lease_id");
+        assert_eq!(narrow[0], "created_position");
         assert!(narrow.contains(&"position") && narrow.contains(&"state"));
         for left_alone in
-            ["next_action_at", "is_open", "cleanup_status", "needs_attention", "run_id", "created_position"]
+            ["next_action_at", "is_open", "cleanup_status", "needs_attention", "run_id", "lease_id", "created_position"]
         {
-            assert!(!narrow.contains(&left_alone), "{left_alone}");
+            assert!(!narrow[1..].contains(&left_alone), "{left_alone}");
         }
         let due = names(ColumnSet::default().with(at("next_action_at")));
         assert!(due.contains(&"next_action_at") && !due.contains(&"is_open"));

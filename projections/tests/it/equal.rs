@@ -71,7 +71,11 @@ async fn as_folded(world: &World, number: u8) {
     let mut fields = names(&serde_json::from_str(&rest).expect("it is JSON"));
     fields.extend(current_leases::TABLE.columns.iter().filter_map(|column| column.holds).map(str::to_owned));
     fields.sort_unstable();
-    assert_eq!(fields, names(&serde_json::to_value(&folded).expect("it is JSON")));
+    // What is not known is left out of the one, and is null in the other.
+    let folded = serde_json::to_value(&folded).expect("it is JSON");
+    let known = |name: &String| !folded[name].is_null();
+    fields.retain(known);
+    assert_eq!(fields, names(&folded).into_iter().filter(known).collect::<Vec<_>>());
 }
 
 fn names(json: &serde_json::Value) -> Vec<String> {

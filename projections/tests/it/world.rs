@@ -123,6 +123,7 @@ const COUNTS: Table = Table {
         Column::new("events", ColumnKind::Integer, "How many."),
         Column::new(STATE_COLUMN, ColumnKind::Json, "Internal."),
     ],
+    stored_by: None,
     indexes: &[],
 };
 

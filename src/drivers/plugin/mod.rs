@@ -21,11 +21,12 @@ pub(in crate::drivers) use self::bridge::{Target, Who};
 use self::config::PluginConfig;
 use self::outcome::Failure;
 pub(in crate::drivers) use self::outcome::settled;
+pub use self::schema::own_config_faults;
 use self::wire::ProviderLease;
 use super::{
-    Acquired, Command, Diagnostic, DriverTraits, EnvironmentDriver, Execution, Held, InvalidConfig, LeasePlan,
-    LeaseScope, Listed, OnResumeFailure, Outcome, OutputSink, PlanRequest, ProbeReport, ProbeScope, Realized,
-    RemotePlace, Resumed, Severity, SyncStrategy, Workspace,
+    Acquired, Command, Diagnostic, DriverTraits, EnvironmentDriver, Execution, Held, IDENTITY_FIELDS, InvalidConfig,
+    LeasePlan, LeaseScope, Listed, OnResumeFailure, Outcome, OutputSink, PlanRequest, ProbeReport, ProbeScope,
+    Realized, RemotePlace, Resumed, Severity, SyncStrategy, Workspace,
 };
 use crate::workers::manifest::{DriverDeclaration, DriverKind};
 use crate::workers::registry::InstalledPlugin;
@@ -110,7 +111,15 @@ fn acquired(routed: &Routed, lease: ProviderLease) -> Acquired {
         "driverKey": driver_key,
         "providerMetadata": lease.metadata,
     });
-    Acquired { provider_lease_id: lease.id, metadata: wire::object(Some(&metadata)), expires_at: lease.expires_at }
+    let mut metadata = wire::object(Some(&metadata));
+    metadata.extend(identity(&routed.driver));
+    Acquired { provider_lease_id: lease.id, metadata, expires_at: lease.expires_at }
+}
+
+/// What the lease records of the plugin's declaration by which a sandbox is known; later manifests change nothing of it.
+pub(in crate::drivers) fn identity(driver: &DriverDeclaration) -> Option<(String, Value)> {
+    let fields = &driver.identity_fields;
+    (!fields.is_empty()).then(|| (IDENTITY_FIELDS.to_owned(), json!(fields)))
 }
 
 /// The provider's own metadata of a lease.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::DateTime;
+use lease_events::id::LedgerId;
 use lease_events::seam::{Ids, SystemIds};
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -15,18 +15,23 @@ use super::{Bridge, PluginDriver};
 use crate::drivers::contract::{Subject, command, done, keeps_the_contract, refused};
 use crate::drivers::secrets::{SecretError, SecretReader, SecretRef, SecretResolver};
 use crate::drivers::{EnvironmentDriver, Held, LeaseScope, Outcome, Resumed, Workspace};
-use crate::workers::host_services::NoServices;
+use crate::workers::host_services::PluginServices;
 use crate::workers::manifest::Manifest;
 use crate::workers::process::SystemLauncher;
 use crate::workers::registry::{NewPlugin, Registry, StartCommand};
 use crate::workers::supervisor::Timings;
-use crate::workers::trust::{self, Checked, Trust};
-use crate::workers::{WorkerHost, WorkerHostParts};
+use crate::workers::trust::Trust;
+use crate::workers::{Need, WorkerHost, WorkerHostParts};
 
 mod bad;
+#[path = "../../../tests/support/example_plugin.rs"]
+mod example_plugin;
+#[path = "../../../tests/support/shown.rs"]
+mod shown;
 
-/// The published SDK in its two versions, as `tests/plugins/package.json` names them.
-pub(in crate::drivers) const SDKS: [&str; 2] = ["plugin-sdk-2026-512", "plugin-sdk-2026-916"];
+pub(in crate::drivers) use example_plugin::SDKS;
+pub(in crate::drivers) use shown::of_the_example as shown_of_the_example;
+
 /// The value of every secret in these tests.
 pub(in crate::drivers) const SECRET: &str = "canary-5d1f0a77";
 
@@ -58,10 +63,11 @@ impl Farm {
     pub(in crate::drivers) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let brief = Duration::from_millis(300);
+        let registry = Arc::new(Registry::new(folder.path().join("plugins.json"), Arc::new(SystemIds)));
         let host = WorkerHost::new(WorkerHostParts {
-            registry: Registry::new(folder.path().join("plugins.json"), Arc::new(SystemIds)),
-            launcher: Arc::new(SystemLauncher::new(Arc::new(SystemIds))),
-            services: Arc::new(NoServices),
+            services: Arc::new(PluginServices::new(Arc::clone(&registry))),
+            registry,
+            launcher: Arc::new(SystemLauncher::new(Arc::new(SystemIds), LedgerId(SystemIds.fresh()))),
             // Room for a machine under load, but brief where a worker is meant not to obey.
             timings: Timings {
                 start_wait: Duration::from_secs(30),
@@ -78,15 +84,7 @@ impl Farm {
     /// Installs the example provider, on this version of the SDK.
     pub(in crate::drivers) fn install_example(&self, sdk: &str) {
         let home = self.path().join("plugin");
-        let scope = home.join("node_modules/@paperclipai");
-        std::fs::create_dir_all(&scope).unwrap();
-        let package = repository().join("tests/plugins/node_modules").join(sdk);
-        assert!(package.is_dir(), "{} is missing: run `npm ci` in tests/plugins", package.display());
-        std::os::unix::fs::symlink(package, scope.join("plugin-sdk")).unwrap();
-        let example = repository().join("examples/provider-plugin");
-        for file in ["worker.mjs", "manifest.json", "package.json"] {
-            std::fs::copy(example.join(file), home.join(file)).unwrap();
-        }
+        example_plugin::stage(&home, sdk);
         let text = std::fs::read(home.join("manifest.json")).unwrap();
         let manifest = Manifest::parse(serde_json::from_slice(&text).unwrap()).unwrap();
         let start = StartCommand::node(&manifest, &home);
@@ -117,14 +115,11 @@ impl Farm {
 
     /// Records that a check has shown this of a driver.
     pub(in crate::drivers) fn trust(&self, plugin_key: &str, driver_key: &str, trust: Trust) {
-        let registry = self.host.registry();
-        let digest = trust::digest(&registry.get(plugin_key).unwrap().unwrap());
-        let checked = Checked { digest, checked_at: DateTime::UNIX_EPOCH, failed: Vec::new(), trust };
-        registry.record_check(plugin_key, driver_key, checked).unwrap();
+        shown::record(self.host.registry(), plugin_key, driver_key, trust);
     }
 
     fn install(&self, manifest: Manifest, start: StartCommand) {
-        let plugin = NewPlugin { manifest, start, grants: Vec::new(), config: json!({}) };
+        let plugin = NewPlugin { manifest, start, grants: None, config: None };
         self.host.registry().install(plugin).unwrap();
     }
 
@@ -170,19 +165,6 @@ fn processes_with(words: &[&str]) -> Vec<String> {
         .collect()
 }
 
-/// What a check shows of the example provider: it can do all but list.
-pub(in crate::drivers) fn shown_of_the_example() -> Trust {
-    Trust {
-        idempotent_acquire: true,
-        can_list: false,
-        can_confirm_absence: true,
-        supports_reuse: true,
-        fencing: true,
-        ownership: true,
-        visibility_delay_ms: None,
-    }
-}
-
 fn subject(farm: &Farm) -> Subject {
     Subject {
         driver: Arc::new(PluginDriver::new(farm.bridge.clone())),
@@ -225,7 +207,7 @@ async fn a_worker_process_is_asked_about_a_config_once_it_runs() {
         "driverConfig": { "root": farm.root(), "token": reference() },
     });
     assert_eq!(driver.validate(&config).await.unwrap(), config, "by its schema only");
-    farm.host.running("file-provider").await.unwrap();
+    farm.host.running("file-provider", Need::Work).await.unwrap();
     let normal = driver.validate(&config).await.unwrap();
     assert_eq!(normal["driverConfig"]["outputBytesMax"], 8 * 1_024 * 1_024);
     assert_eq!(normal["driverConfig"]["token"], reference(), "whatever the worker saw, the reference is kept");
@@ -266,11 +248,14 @@ async fn a_lease_finds_its_worker_process_by_its_own_record() {
     let outcome = subject.driver.destroy(&elsewhere, &held).await;
     // The example needs its root; it got {} and said so.
     assert!(matches!(&outcome, Outcome::Unknown(fault) if fault.code == "provider-error"), "{outcome:?}");
-    done(subject.driver.destroy(&scope, &held).await);
 
+    // A plugin that is disabled gives nothing, and still ends what it gave, trusted as before.
+    farm.trust("file-provider", "folders", shown_of_the_example());
     farm.host.registry().set_enabled("file-provider", false).unwrap();
-    let outcome = subject.driver.destroy(&scope, &held).await;
+    assert!(subject.driver.traits(&subject.config).can_confirm_absence);
+    let outcome = subject.driver.acquire(&scope, None).await;
     assert!(matches!(&outcome, Outcome::NotDone(fault) if fault.code == "plugin-not-ready"), "{outcome:?}");
+    done(subject.driver.destroy(&scope, &held).await);
     farm.host.registry().remove("file-provider").unwrap();
     let outcome = subject.driver.destroy(&scope, &held).await;
     assert!(matches!(&outcome, Outcome::NotDone(fault) if fault.code == "plugin-missing"), "{outcome:?}");

@@ -4,6 +4,8 @@ mod help;
 mod history;
 mod interrupt;
 mod misuse;
+mod orphans;
+mod plugin;
 mod plugin_check;
 mod reuse;
 mod run;

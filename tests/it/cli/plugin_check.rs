@@ -49,7 +49,7 @@ impl Plugin {
         let start = Self::start(misbehaviour);
         let plugin = in_folder(&self.manifest, &start, Vec::new(), &SystemIds).expect("a manifest");
         let (manifest, start) = (plugin.manifest, plugin.start);
-        let new = NewPlugin { manifest, start, grants: Vec::new(), config: json!({}) };
+        let new = NewPlugin { manifest, start, grants: None, config: None };
         Self::registry(home).install(new).expect("it is installed");
     }
 

@@ -34,8 +34,6 @@ async fn lists_of_leases_go_through_the_index_that_is_meant_for_them() {
         (Some(CompanyId::derived(&["company"])), Some(EnvironmentId::derived(&["environment"])));
     let run_id = Some(RunId::derived(&["run"]));
     let cases = [
-        (page.clone(), "newest"),
-        (LeaseFilter { limit: 10, ..Default::default() }, "newest"),
         (LeaseFilter { company_id, ..page.clone() }, "company"),
         (LeaseFilter { environment_id, ..page.clone() }, "environment"),
         (LeaseFilter { company_id, run_id, ..page.clone() }, "run"),

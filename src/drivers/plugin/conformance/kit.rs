@@ -22,6 +22,7 @@ use crate::drivers::plugin::bridge::{Bridge, Target, Who};
 use crate::drivers::plugin::outcome::Failure;
 use crate::drivers::plugin::wire::ProviderLease;
 use crate::drivers::{Command, Execution, Held, LeaseScope, Listed, OutputChunk, OutputStream, ProbeScope, Workspace};
+use crate::workers::Need;
 use crate::workers::calls::LateAnswer;
 use crate::workers::manifest::{DriverDeclaration, DriverKind};
 use crate::workers::rpc::RpcError;
@@ -89,7 +90,7 @@ pub(super) struct Kit {
 impl Kit {
     /// The worker, started where it is not.
     pub(super) async fn running(&self) -> Tried<Running> {
-        self.bridge.workers.running(&self.plugin_key).await.map_err(|error| Stop::Failed(error.to_string()))
+        self.bridge.workers.running(&self.plugin_key, Need::Work).await.map_err(|error| Stop::Failed(error.to_string()))
     }
 
     /// Whether the worker has this method.

@@ -30,13 +30,13 @@ use super::bridge::{CALL_TIMEOUT, LIST, VISIBILITY_DELAY};
 use super::schema as config_schema;
 use crate::drivers::InvalidConfig;
 use crate::drivers::sandbox::plugin_backed::SHARED_KEYS;
-use crate::workers::host_services::HostServices;
+use crate::workers::host_services::PluginServices;
 use crate::workers::manifest::{DriverDeclaration, DriverKind};
 use crate::workers::process::Launcher;
 use crate::workers::registry::{InstalledPlugin, Registry, RegistryError};
 use crate::workers::supervisor::Timings;
 use crate::workers::trust::{self, Checked, Trust};
-use crate::workers::{NotRunning, WorkerHost, WorkerHostParts};
+use crate::workers::{Need, NotRunning, WorkerHost, WorkerHostParts};
 
 pub mod case;
 pub mod subject;
@@ -106,8 +106,6 @@ impl Default for Patience {
 pub struct Means {
     /// Starts the worker.
     pub launcher: Arc<dyn Launcher>,
-    /// Serves its requests.
-    pub services: Arc<dyn HostServices>,
     /// Makes ids.
     pub ids: Arc<dyn Ids>,
     /// How long it waits.
@@ -255,17 +253,19 @@ async fn open(
         start_wait: patience.start,
         ..Timings::default()
     };
+    // Also one that is disabled: what is to be enabled is checked first.
+    let plugin = InstalledPlugin { enabled: true, ..plugin };
+    let registry = Arc::new(Registry::fixed(plugin, Arc::clone(&means.ids)));
     let workers = WorkerHost::new(WorkerHostParts {
-        // Also one that is disabled: what is to be enabled is checked first.
-        registry: Registry::fixed(InstalledPlugin { enabled: true, ..plugin }, Arc::clone(&means.ids)),
+        services: Arc::new(PluginServices::new(Arc::clone(&registry))),
+        registry,
         launcher: Arc::clone(&switch) as Arc<dyn Launcher>,
-        services: Arc::clone(&means.services),
         timings,
         instance_id: means.ids.fresh().to_string(),
     });
     let bridge = Bridge::new(Arc::clone(&workers), Arc::new(values));
     let normal = async {
-        workers.running(&plugin_key).await?;
+        workers.running(&plugin_key, Need::Work).await?;
         let config = normal_form(&bridge, &plugin_key, &driver, config).await?;
         let other = match other_config {
             Some(other) => Some(normal_form(&bridge, &plugin_key, &driver, other).await?),

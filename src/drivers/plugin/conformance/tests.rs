@@ -11,7 +11,6 @@ use serde_json::json;
 use super::case::Fact;
 use super::*;
 use crate::drivers::plugin::tests::{Farm, SDKS, shown_of_the_example};
-use crate::workers::host_services::NoServices;
 use crate::workers::process::SystemLauncher;
 
 /// Checks that run at once.
@@ -19,8 +18,7 @@ const AT_ONCE: usize = 4;
 
 fn means() -> Means {
     Means {
-        launcher: Arc::new(SystemLauncher::new(Arc::new(SystemIds))),
-        services: Arc::new(NoServices),
+        launcher: Arc::new(SystemLauncher::new(Arc::new(SystemIds), LedgerId(SystemIds.fresh()))),
         ids: Arc::new(SystemIds),
         patience: Patience {
             visibility: Duration::from_millis(300),

@@ -21,7 +21,7 @@ use super::provider::{Abilities, Call, ProviderSource, SandboxProvider};
 use crate::drivers::plugin::bridge::VISIBILITY_DELAY;
 use crate::drivers::plugin::schema;
 use crate::drivers::plugin::wire::{ProviderLease, without_host_keys};
-use crate::drivers::plugin::{Bridge, Target, Who, not_reusable, not_shown_to_list, settled, with_check};
+use crate::drivers::plugin::{Bridge, Target, Who, identity, not_reusable, not_shown_to_list, settled, with_check};
 use crate::drivers::{
     Acquired, Command, Execution, Held, InvalidConfig, Listed, Outcome, OutputSink, ProbeReport, ProbeScope, Realized,
     RemotePlace, Resumed, SyncStrategy, Workspace,
@@ -102,6 +102,7 @@ impl PluginProvider {
         metadata.insert("pluginId".to_owned(), json!(self.plugin.plugin_id));
         metadata.insert("pluginKey".to_owned(), json!(self.plugin.key()));
         metadata.insert("sandboxProviderPlugin".to_owned(), json!(true));
+        metadata.extend(identity(&self.driver));
         Acquired { provider_lease_id: lease.id, metadata, expires_at: lease.expires_at }
     }
 

@@ -65,8 +65,9 @@ async fn a_provider_is_found_once_its_plugin_is_installed() {
     assert_eq!((&held.metadata["driver"], &held.metadata["provider"]), (&json!("sandbox"), &json!("bad-box")));
     assert_eq!((&held.metadata["pluginKey"], &held.metadata["shellCommand"]), (&json!("bad"), &json!("sh")));
     farm.host.registry().set_enabled("bad", false).unwrap();
-    let outcome = subject.driver.destroy(&scope, &held).await;
+    let outcome = subject.driver.resume(&scope, &held).await;
     assert!(matches!(&outcome, Outcome::NotDone(fault) if fault.code == "plugin-not-ready"), "{outcome:?}");
+    done(subject.driver.destroy(&scope, &held).await);
     farm.close().await;
 }
 
