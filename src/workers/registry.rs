@@ -421,7 +421,8 @@ impl Registry {
     }
 }
 
-fn check_grant(name: &str) -> Result<(), RegistryError> {
+/// That a worker may see the variable of this name.
+pub fn check_grant(name: &str) -> Result<(), RegistryError> {
     if name.is_empty() || name.contains(['=', '\0']) {
         return Err(RegistryError::InvalidGrant { name: name.to_owned() });
     }

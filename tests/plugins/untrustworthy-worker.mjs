@@ -79,7 +79,11 @@ function held(params, id, metadata) {
 }
 
 const workspaceOf = (root, id) => path.join(folderOf(root, id), "workspace");
-const lease = (root, id) => ({ providerLeaseId: id, metadata: { remoteCwd: workspaceOf(root, id) } });
+
+function lease(root, id) {
+  const volume = breaks("other-volume") ? randomUUID() : id;
+  return { providerLeaseId: id, metadata: { remoteCwd: workspaceOf(root, id), volume } };
+}
 
 async function acquire(params) {
   const { config, leaseId, ledgerId, companyId, fencingToken } = params;

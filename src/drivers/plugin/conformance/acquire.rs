@@ -1,6 +1,6 @@
 //! One lease, one sandbox: acquires that are repeated, late, or whose answer is lost.
 
-use super::kit::{Kit, Stop, Tried, failed, is_same, name, told};
+use super::kit::{Kit, Stop, Tried, failed, name, told};
 use crate::drivers::Held;
 use crate::drivers::LeaseScope;
 use crate::drivers::plugin::outcome::Failure;
@@ -38,13 +38,16 @@ pub(super) async fn late(kit: &Kit) -> Tried {
         }
     };
     let when = "An acquire that was repeated after one that was answered late";
-    match (&first, &second) {
-        (Some(first), Some(second)) if !is_same(first, second) => failed(format!(
-            "An acquire that was repeated while the first was under way gave {} beside {}; there must be one sandbox of \
-             a lease.",
-            name(second),
+    if let (Some(first), Some(second)) = (&first, &second)
+        && let Some(other) = kit.another(first, second)
+    {
+        return failed(format!(
+            "An acquire that was repeated while the first was under way gave {other} beside {}; there must be one \
+             sandbox of a lease.",
             name(first)
-        )),
+        ));
+    }
+    match (&first, &second) {
         (Some(held), _) | (None, Some(held)) => {
             again(kit, &scope, held, when).await?;
             kit.is_alone(&scope).await?;
@@ -85,9 +88,9 @@ pub(super) async fn lost_reply(kit: &Kit) -> Tried {
     killed?;
     let settled = kit.make(&scope).await?;
     if let Ok(first) = broken_off
-        && !is_same(&first, &settled)
+        && let Some(other) = kit.another(&first, &settled)
     {
-        return failed(format!("{when} gave {} after {}; it must give the same.", name(&settled), name(&first)));
+        return failed(format!("{when} gave {other} after {}; it must give the same.", name(&first)));
     }
     again(kit, &scope, &settled, when).await?;
     kit.is_alone(&scope).await?;
@@ -97,12 +100,13 @@ pub(super) async fn lost_reply(kit: &Kit) -> Tried {
 /// Acquires again; the case fails where that does not give the same.
 async fn again(kit: &Kit, scope: &LeaseScope, first: &Held, when: &str) -> Tried {
     match kit.acquire(scope).await {
-        Ok(again) if is_same(first, &again) => Ok(()),
-        Ok(again) => failed(format!(
-            "{when} gave {} after {}; it must give the same: name it after leaseId.",
-            name(&again),
-            name(first)
-        )),
+        Ok(again) => match kit.another(first, &again) {
+            None => Ok(()),
+            Some(other) => failed(format!(
+                "{when} gave {other} after {}; it must give the same: name it after leaseId.",
+                name(first)
+            )),
+        },
         Err(failure) => failed(format!("{when} was {}; it must give {}.", told(&failure), name(first))),
     }
 }

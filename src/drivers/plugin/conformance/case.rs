@@ -133,7 +133,7 @@ impl Case {
             }
             Self::DuplicateRelease => "a release that is repeated keeps what it kept",
             Self::ReleaseKeeps => {
-                "a release with `reuseLease` keeps the sandbox, and another lease resumes it: same id, same `remoteCwd`, same files"
+                "a release with `reuseLease` keeps the sandbox, and another lease resumes it: same id, same `remoteCwd` and `identityFields`, same files"
             }
             Self::DuplicateDestroy => "a destroy that is repeated is done",
             Self::DestroyRemoves => "what was destroyed can neither be resumed nor used, and is listed no more",

@@ -226,15 +226,29 @@ impl Kit {
     /// Resumes; the case fails where that does not give the same thing.
     pub(super) async fn resume_same(&self, scope: &LeaseScope, held: &Held, when: &str) -> Tried {
         match self.resume(scope, held).await {
-            Ok(Some(again)) if is_same(held, &again) => Ok(()),
-            Ok(Some(again)) => {
-                failed(format!("{when} a resume of {} gave {}; it must give the same.", name(held), name(&again)))
-            }
+            Ok(Some(again)) => match self.another(held, &again) {
+                None => Ok(()),
+                Some(other) => {
+                    failed(format!("{when} a resume of {} gave {other}; it must give the same.", name(held)))
+                }
+            },
             Ok(None) => failed(format!("{when} {} was gone; it must be there until it is destroyed.", name(held))),
             Err(failure) => {
                 failed(format!("{when} a resume of {} was {}; it must be done.", name(held), told(&failure)))
             }
         }
+    }
+
+    /// What an answer names, where that is not what the one before named: by its id, its place, and the fields that are
+    /// declared to be its identity.
+    pub(super) fn another(&self, before: &Held, now: &Held) -> Option<String> {
+        if before.provider_lease_id != now.provider_lease_id {
+            return Some(name(now).to_owned());
+        }
+        let declared = self.driver.identity_fields.iter().map(String::as_str);
+        let mut known_by = std::iter::once("remoteCwd").chain(declared);
+        let field = known_by.find(|field| before.metadata.get(*field) != now.metadata.get(*field))?;
+        Some(format!("{} with another \"{field}\"", name(now)))
     }
 
     /// Releases where `keep` is set, else destroys.
@@ -345,11 +359,6 @@ impl Kit {
         self.bridge.workers.stop(&self.plugin_key).await;
         self.running().await.map(drop)
     }
-}
-
-/// Whether two answers name the same thing in the same place.
-pub(super) fn is_same(one: &Held, other: &Held) -> bool {
-    one.provider_lease_id == other.provider_lease_id && one.metadata.get("remoteCwd") == other.metadata.get("remoteCwd")
 }
 
 /// The provider's name of a thing.

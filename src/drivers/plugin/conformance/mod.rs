@@ -147,6 +147,9 @@ pub enum CheckError {
         /// Those that there are.
         known: String,
     },
+    /// Its worker may not see that variable.
+    #[error(transparent)]
+    Grant(RegistryError),
     /// The driver does not take the config.
     #[error(transparent)]
     InvalidConfig(#[from] InvalidConfig),

@@ -13,7 +13,7 @@ use super::CheckError;
 use crate::drivers::plugin::schema;
 use crate::drivers::secrets::{SecretError, SecretReader, SecretRef, SecretResolver};
 use crate::workers::manifest::{DriverDeclaration, Manifest};
-use crate::workers::registry::{InstalledPlugin, StartCommand};
+use crate::workers::registry::{InstalledPlugin, StartCommand, check_grant};
 
 /// The file of a plugin's manifest in its folder.
 const MANIFEST_FILE: &str = "manifest.json";
@@ -52,6 +52,7 @@ pub fn in_folder(
         }
         None => StartCommand::node(&manifest, &folder),
     };
+    grants.iter().try_for_each(|name| check_grant(name)).map_err(CheckError::Grant)?;
     let (plugin_id, config, checks) = (ids.fresh(), json!({}), BTreeMap::new());
     Ok(InstalledPlugin { plugin_id, manifest, start, grants, config, enabled: true, checks })
 }

@@ -116,6 +116,17 @@ async fn a_worker_process_that_keeps_to_all_is_trusted_with_all() {
 }
 
 #[tokio::test]
+async fn a_worker_process_that_answers_another_declared_identity_is_not_trusted_with_reuse() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut subject = untrustworthy("other-volume", folder.path());
+    subject.plugin.manifest.drivers[0].identity_fields = vec!["volume".to_owned()];
+    let report = checked(subject).await;
+    let kept = report.failed().find(|one| one.case == Case::ReleaseKeeps).and_then(|one| one.told.as_deref());
+    assert!(kept.is_some_and(|told| told.contains("with another \"volume\"; it must give the same")), "{kept:?}");
+    assert!(!report.trust.supports_reuse && !report.trust.idempotent_acquire, "{:?}", report.trust);
+}
+
+#[tokio::test]
 async fn a_worker_process_that_leaves_another_behind_does_not_clean_up() {
     let folder = tempfile::tempdir().unwrap();
     let report = checked(untrustworthy("leaves-a-process", folder.path())).await;
@@ -203,6 +214,9 @@ async fn what_cannot_be_checked_is_told_in_a_sentence() {
     absent.plugin.start.program = "/no/such/program".to_owned();
     let absent = told(absent).await;
     assert!(absent.contains("\"/no/such/program\" could not be started"), "{absent}");
+    let owned = vec!["LEASE_LEDGER_SECRET_KEY".to_owned()];
+    let owned = subject::in_folder(folder.path(), &[], owned, &SystemIds).unwrap_err().to_string();
+    assert_eq!(owned, "The variable \"LEASE_LEDGER_SECRET_KEY\" is the ledger's own, and granted to no plugin.");
     let missing = subject::in_folder(&folder.path().join("nowhere"), &[], Vec::new(), &SystemIds).unwrap_err();
     assert!(missing.to_string().contains("nowhere cannot be used: "), "{missing}");
 }
