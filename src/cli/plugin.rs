@@ -10,9 +10,10 @@ use super::client::{Answer, Call, encoded, read};
 use super::config::whole;
 use super::exit::{CliError, Exit};
 use super::plugin_check::{self, CheckArgs};
-use super::render::{NOTHING, json, line, or_nothing, pairs, table};
+use super::render::{NOTHING, json, line, listed, or_nothing, pairs, table};
 use super::settings::Global;
-use crate::http::wire::plugin::{InstallPlugin, InstalledPlugin, Plugin, WorkerCommand};
+use crate::drivers::plugin::conformance::case::Fact;
+use crate::http::wire::plugin::{DeclaredDriver, DriverCheck, InstallPlugin, InstalledPlugin, Plugin, WorkerCommand};
 
 /// The manifest's name in its folder.
 const MANIFEST_FILE: &str = "manifest.json";
@@ -41,7 +42,7 @@ pub enum ManageCommand {
     Install(InstallArgs),
     /// List plugins
     List,
-    /// Show one plugin, its drivers and its worker
+    /// Show one plugin, its drivers with what a check has shown of them, and its worker
     Show(Named),
     /// Let a plugin be used
     Enable(Named),
@@ -145,7 +146,23 @@ async fn install(app: &App, args: InstallArgs) -> Result<(), CliError> {
         Some(before) => format!("Upgraded {} from {before} to {version}; its id stays.", plugin.key),
         None => format!("Installed {} {version}.", plugin.key),
     })?;
-    line(&details(plugin))
+    line(&details(plugin))?;
+    check_due(plugin).map_or(Ok(()), |sentence| line(&format!("\n{sentence}")))
+}
+
+/// What is to be done next, while a driver is trusted with nothing.
+fn check_due(plugin: &Plugin) -> Option<String> {
+    let unchecked = plugin.drivers.iter().filter(|driver| driver.check.is_none());
+    let drivers: Vec<&str> = unchecked.map(|driver| driver.driver_key.as_str()).collect();
+    (!drivers.is_empty()).then(|| {
+        format!(
+            "A check is due of {}: `lease-ledger plugin check {} --driver {}`. Until then nothing of it is reused, and an \
+             operator settles what is unknown.",
+            drivers.join(", "),
+            plugin.key,
+            drivers[0]
+        )
+    })
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, CliError> {
@@ -216,10 +233,30 @@ fn details(plugin: &Plugin) -> String {
         ("last error", plugin.worker.last_error.clone()),
         ("methods", plugin.worker.methods.as_ref().map(|methods| methods.join(", "))),
     ];
-    let drivers = plugin.drivers.iter().flat_map(|driver| {
-        let reuse = if driver.supports_reusable_leases { "" } else { ", never reused" };
-        let schema = or_nothing(driver.config_schema.as_ref());
-        [("driver", Some(format!("{} ({}{reuse})", driver.driver_key, driver.kind))), ("  config schema", Some(schema))]
-    });
-    pairs(rows.into_iter().chain(drivers))
+    pairs(rows.into_iter().chain(plugin.drivers.iter().flat_map(driver)))
+}
+
+fn driver(driver: &DeclaredDriver) -> Vec<(&'static str, Option<String>)> {
+    let reuse = if driver.supports_reusable_leases { "" } else { ", never reused" };
+    let mut rows = vec![
+        ("driver", Some(format!("{} ({}{reuse})", driver.driver_key, driver.kind))),
+        ("  config schema", Some(or_nothing(driver.config_schema.as_ref()))),
+    ];
+    match &driver.check {
+        None => rows.push(("  checked", Some("never".to_owned()))),
+        Some(check) => rows.extend(checked(check)),
+    }
+    rows
+}
+
+fn checked(check: &DriverCheck) -> [(&'static str, Option<String>); 5] {
+    let DriverCheck { checked_at, failed, trusted_with, visibility_delay_ms } = check;
+    let not = Fact::ALL.iter().map(|fact| fact.name()).filter(|name| !trusted_with.iter().any(|fact| fact == name));
+    [
+        ("  checked", Some(checked_at.to_string())),
+        ("  failed cases", (!failed.is_empty()).then(|| listed(failed))),
+        ("  trusted with", Some(listed(trusted_with))),
+        ("  not with", Some(listed(&not.collect::<Vec<_>>()))),
+        ("  visibility delay", visibility_delay_ms.map(|delay| format!("{delay} ms"))),
+    ]
 }

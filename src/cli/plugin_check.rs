@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::config::{ConfigArgs, whole};
 use super::exit::{CliError, Exit};
-use super::render::{json, line, pairs, table};
+use super::render::{json, line, listed, pairs, table};
 use super::settings::{Global, now};
 use super::signals::Signals;
 use crate::drivers::plugin::conformance::case::Fact;
@@ -119,8 +119,7 @@ fn show(report: &Report, recorded: bool) -> Result<(), CliError> {
     line(&table(["CASE", "VERDICT", "WHAT HAPPENED"], rows))?;
     let names = |trusted: bool| {
         let facts = Fact::ALL.iter().filter(|fact| fact.is_in(trust) == trusted);
-        let names = facts.map(|fact| fact.name()).collect::<Vec<_>>().join(", ");
-        if names.is_empty() { "nothing".to_owned() } else { names }
+        listed(&facts.map(|fact| fact.name()).collect::<Vec<_>>())
     };
     let kept = match (recorded, complete) {
         (true, _) => "with the installed plugin; the ledger trusts it with just that",

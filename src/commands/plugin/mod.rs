@@ -19,6 +19,7 @@ use super::Context;
 use super::caller::Caller;
 pub use crate::workers::WorkerState;
 use crate::workers::registry::InstalledPlugin;
+pub use crate::workers::trust::Checked;
 use crate::workers::{WorkerHost, WorkerStatus};
 
 /// A plugin, and how its worker is in this process.

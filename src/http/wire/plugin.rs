@@ -5,8 +5,10 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::moment::Moment;
 use super::vocabulary as schema;
-use crate::commands::plugin::{Installed, PluginState};
+use crate::commands::plugin::{Checked, Installed, PluginState};
+use crate::drivers::plugin::conformance::case::Fact;
 
 /// A program that makes environments.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -66,6 +68,23 @@ pub struct DeclaredDriver {
     pub supports_reusable_leases: bool,
     /// The keys of lease metadata by which a sandbox is known, besides `remoteCwd`.
     pub identity_fields: Vec<String>,
+    /// What the last check has shown; `null` where what is installed was never checked, and is trusted with nothing.
+    pub check: Option<DriverCheck>,
+}
+
+/// What a check has shown of a driver. What it has not shown, the ledger does not assume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DriverCheck {
+    /// When.
+    pub checked_at: Moment,
+    /// The names of the cases that failed.
+    pub failed: Vec<String>,
+    /// What the driver is trusted with.
+    #[schema(value_type = Vec<schema::TrustFact>)]
+    pub trusted_with: Vec<String>,
+    /// How long a new sandbox may stay out of its listing, in milliseconds, where that was measured.
+    pub visibility_delay_ms: Option<u64>,
 }
 
 /// A plugin's worker, in the process that answers.
@@ -131,6 +150,7 @@ impl From<PluginState> for Plugin {
             config_schema: driver.config_schema.clone(),
             supports_reusable_leases: driver.supports_reusable_leases,
             identity_fields: driver.identity_fields.clone(),
+            check: plugin.checks.get(&driver.driver_key).map(DriverCheck::from),
         });
         Self {
             id: plugin.plugin_id,
@@ -149,6 +169,18 @@ impl From<PluginState> for Plugin {
                 last_error: worker.last_error,
                 methods: worker.methods.map(|methods| methods.to_vec()),
             },
+        }
+    }
+}
+
+impl From<&Checked> for DriverCheck {
+    fn from(checked: &Checked) -> Self {
+        let trusted = Fact::ALL.into_iter().filter(|fact| fact.is_in(&checked.trust));
+        Self {
+            checked_at: checked.checked_at.into(),
+            failed: checked.failed.clone(),
+            trusted_with: trusted.map(|fact| fact.name().to_owned()).collect(),
+            visibility_delay_ms: checked.trust.visibility_delay_ms,
         }
     }
 }

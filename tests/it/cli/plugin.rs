@@ -46,6 +46,8 @@ fn a_plugin_is_installed_listed_disabled_and_removed() {
     let installed: Ended = program.current_dir(home.folder.path()).output().expect("the program starts").into();
     assert_eq!((installed.code, installed.stderr.as_str()), (0, ""));
     assert!(installed.stdout.starts_with("Installed file-provider 1.0.0.\n"), "{}", installed.stdout);
+    let due = "A check is due of folders, folder-box: `lease-ledger plugin check file-provider --driver folders`.";
+    assert!(installed.stdout.contains(due), "{}", installed.stdout);
     let plugin = &home.json(&["plugin", "show", "file-provider"])[0];
     assert_eq!(PathBuf::from(text(plugin, "folder")).canonicalize().ok(), folder.canonicalize().ok());
     assert_eq!((text(plugin, "version"), &plugin["enabled"]), ("1.0.0", &json!(true)));

@@ -8,7 +8,7 @@ use lease_ledger::drivers::plugin::conformance::subject::in_folder;
 use lease_ledger::wiring;
 use lease_ledger::workers::registry::{NewPlugin, Registry};
 use lease_ledger::workers::trust::Trust;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Ended, Home, text};
 
@@ -95,15 +95,36 @@ fn what_a_check_of_an_installed_worker_process_shows_a_running_server_enforces()
         text(&lease, "policy").to_owned()
     };
     assert_eq!(policy(), "ephemeral", "what was not shown is not assumed");
+    let show = |arguments: &[&str]| home.done(&[arguments, &["plugin", "show", "untrustworthy"]].concat());
+    let row = |name: &str| {
+        let printed = show(&[]);
+        let mut rows = printed.lines().filter_map(|line| line.trim().strip_prefix(name));
+        rows.next().map(|value| value.trim().to_owned()).unwrap_or_default()
+    };
+    assert_eq!(row("checked"), "never");
+    let shown = || serde_json::from_str::<Value>(&show(&["--json"])).expect("JSON")["drivers"][0]["check"].take();
+    assert_eq!(shown(), Value::Null);
 
     let ended = plugin.check(&home, &["--json"], "untrustworthy", &[]);
     assert_eq!((ended.code, ended.stderr.as_str()), (4, ""), "one case fails, as it must: {}", ended.stdout);
-    let report: serde_json::Value = serde_json::from_str(&ended.stdout).expect("one JSON object");
+    let report: Value = serde_json::from_str(&ended.stdout).expect("one JSON object");
     assert_eq!((&report["recorded"], &report["complete"], &report["left"]), (&json!(true), &json!(true), &json!([])));
     assert!(Plugin::trust(&home).supports_reuse && !Plugin::trust(&home).can_confirm_absence);
     assert_eq!(policy(), "reuse_by_environment", "what was shown is used, without a new start");
 
+    let check = shown();
+    assert_eq!((&check["failed"], &check["visibilityDelayMs"]), (&json!(["execute-timeout"]), &json!(1_000)));
+    let trusted = ["idempotent-acquire", "can-list", "supports-reuse", "fencing", "ownership"];
+    assert_eq!(check["trustedWith"], json!(trusted));
+    assert_eq!(
+        (row("checked"), row("failed cases")),
+        (text(&check, "checkedAt").to_owned(), "execute-timeout".to_owned())
+    );
+    assert_eq!((row("trusted with"), row("not with")), (trusted.join(", "), "can-confirm-absence".to_owned()));
+    assert_eq!(row("visibility delay"), "1000 ms");
+
     plugin.install(&home, "");
+    assert_eq!(shown(), Value::Null);
     assert_eq!(policy(), "ephemeral", "an upgrade is trusted with nothing");
 }
 
