@@ -32,6 +32,7 @@ use crate::commands::environment::update::{UpdateEnvironment, update};
 use crate::commands::error::CommandError;
 use crate::commands::execute::{ExecuteAnswer, ExecuteRequest, execute};
 use crate::commands::once::{Outcome, once};
+use crate::commands::plugin::{self, InstallPlugin, Installed, PluginFault, PluginState};
 use crate::commands::realize::{RealizeRequest, realize};
 use crate::commands::release::{ReleaseRequest, release};
 use crate::commands::release_run::{ReleaseRunRequest, RunReleaseReport, release_run};
@@ -49,6 +50,7 @@ use crate::queries::why::{Why, why};
 use crate::queries::{self, AsOf};
 use crate::recovery::report::NamedReport;
 use crate::recovery::{self, Pass, Sweep, service};
+use crate::workers::WorkerHost;
 
 /// A lease ledger: takes commands, answers questions. Cheap to clone; all clones are one ledger.
 #[derive(Clone)]
@@ -58,6 +60,7 @@ pub struct Ledger {
     stopping: CancellationToken,
     at_stop: Arc<Mutex<Vec<BoxFuture<'static, ()>>>>,
     sweeps: Arc<[Arc<dyn Sweep>]>,
+    workers: Option<Arc<WorkerHost>>,
 }
 
 impl Ledger {
@@ -70,7 +73,14 @@ impl Ledger {
             stopping: CancellationToken::new(),
             at_stop: Arc::default(),
             sweeps: recovery::standard().into(),
+            workers: None,
         }
+    }
+
+    /// The same ledger, whose plugins this host has.
+    #[must_use]
+    pub fn hosting(self, workers: Arc<WorkerHost>) -> Self {
+        Self { workers: Some(workers), ..self }
     }
 
     /// Creates an environment.
@@ -254,6 +264,45 @@ impl Ledger {
         commands::secret::load_in(&self.context, secret_id, company).await
     }
 
+    /// Every plugin that is installed, by key.
+    pub fn plugins(&self) -> Result<Vec<PluginState>, CommandError> {
+        Ok(plugin::list(&*self.host()?)?)
+    }
+
+    /// The plugin with this key.
+    pub fn plugin(&self, plugin_key: &str) -> Result<PluginState, CommandError> {
+        Ok(plugin::get(&*self.host()?, plugin_key)?)
+    }
+
+    /// Installs a plugin, or upgrades the one with its key.
+    pub async fn install_plugin(&self, caller: Caller, request: InstallPlugin) -> Result<Installed, CommandError> {
+        let work = |context: Arc<Context>, host: Arc<WorkerHost>| async move {
+            plugin::install(&context, &host, &caller, request).await
+        };
+        self.change_plugin(work).await
+    }
+
+    /// Lets a plugin be used, or not.
+    pub async fn set_plugin_enabled(
+        &self,
+        caller: Caller,
+        plugin_key: String,
+        enabled: bool,
+    ) -> Result<PluginState, CommandError> {
+        let work = move |_, host: Arc<WorkerHost>| async move {
+            plugin::set_enabled(&host, &caller, &plugin_key, enabled).await
+        };
+        self.change_plugin(work).await
+    }
+
+    /// Takes a plugin away that no lease needs any more.
+    pub async fn remove_plugin(&self, caller: Caller, plugin_key: String) -> Result<PluginState, CommandError> {
+        let work = |context: Arc<Context>, host: Arc<WorkerHost>| async move {
+            plugin::remove(&context, &host, &caller, &plugin_key).await
+        };
+        self.change_plugin(work).await
+    }
+
     /// A lease as it was then.
     pub async fn lease(
         &self,
@@ -398,6 +447,27 @@ impl Ledger {
         let answer = self.tasks.spawn(task.instrument(span)).await;
         self.context.reached(Step::CommandReply, Side::After).await;
         answer.unwrap_or_else(|broken| Err(CommandError::BrokenOff { cause: broken.to_string() }))
+    }
+
+    fn host(&self) -> Result<Arc<WorkerHost>, PluginFault> {
+        let none = || PluginFault::Unavailable("This ledger hosts no plugins.".to_owned());
+        self.workers.clone().ok_or_else(none)
+    }
+
+    /// Changes plugins, to the end: whoever asked may go away.
+    async fn change_plugin<T, F>(
+        &self,
+        work: impl FnOnce(Arc<Context>, Arc<WorkerHost>) -> F,
+    ) -> Result<T, CommandError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, PluginFault>> + Send + 'static,
+    {
+        if self.stopping.is_cancelled() {
+            return Err(CommandError::Stopping);
+        }
+        let task = self.tasks.spawn(work(Arc::clone(&self.context), self.host()?));
+        Ok(task.await.map_err(|broken| CommandError::BrokenOff { cause: broken.to_string() })??)
     }
 
     /// The company whose idempotency keys a command shares.

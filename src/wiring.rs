@@ -23,10 +23,10 @@ pub use crate::commands::owe::CareSettings;
 use crate::commands::owners::{Owners, ToldOwners};
 use crate::commands::secret::resolve::SecretReads;
 use crate::drivers::local::LocalDriver;
-use crate::drivers::plugin::{Bridge, PluginDriver};
+use crate::drivers::plugin::{Bridge, PluginDriver, conformance};
 use crate::drivers::sandbox::SandboxDriver;
-use crate::drivers::sandbox::bubblewrap::BubblewrapProvider;
-use crate::drivers::sandbox::fake::FakeProvider;
+use crate::drivers::sandbox::bubblewrap::{self, BubblewrapProvider};
+use crate::drivers::sandbox::fake::{self, FakeProvider};
 use crate::drivers::sandbox::plugin_backed::PluginProviders;
 use crate::drivers::secrets::SecretResolver;
 use crate::drivers::ssh::SshDriver;
@@ -39,8 +39,8 @@ use crate::secrets::key::{KeyError, KeySource};
 use crate::secrets::process::forbid_dumps;
 use crate::secrets::redact::Redactor;
 use crate::secrets::settings::SecretSettings;
-use crate::workers::host_services::NoServices;
-use crate::workers::process::SystemLauncher;
+use crate::workers::host_services::PluginServices;
+use crate::workers::process::{SystemLauncher, end_orphans};
 use crate::workers::registry::Registry;
 use crate::workers::supervisor::Timings;
 use crate::workers::{WorkerHost, WorkerHostParts};
@@ -94,9 +94,15 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// Where secrets come from.
     pub secrets: SecretSettings,
+    /// The variables of this process that a plugin may be granted; any but the ledger's own where absent. A server names
+    /// them, since not only the operator can speak to it.
+    pub plugin_variables: Option<Vec<String>>,
     /// How owed cleanup is tried again, and what is never destroyed by the ledger itself.
     pub care: CareSettings,
 }
+
+/// The sandbox providers that are no plugins'.
+const BUILT_IN_PROVIDERS: [&str; 2] = [bubblewrap::KEY, fake::KEY];
 
 /// Why a ledger could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -129,9 +135,12 @@ pub async fn open(settings: &Settings) -> Result<Ledger, OpenError> {
     forbid_dumps();
     make_folder(&settings.data_dir)?;
     let seams = Seams { care: settings.care, crash: crash_asked_for()?, ..Seams::real() };
-    let workers = worker_host(&settings.data_dir, &seams.ids);
     let (clock, ids) = (Arc::clone(&seams.clock), Arc::clone(&seams.ids));
-    let drivers = |secrets| built_in_drivers(&settings.data_dir, secrets, &workers, &clock, &ids);
+    let mut hosted = None;
+    let drivers = |secrets, ledger_id| {
+        let workers = hosted.insert(worker_host(settings, &ids, ledger_id));
+        built_in_drivers(&settings.data_dir, secrets, workers, &clock, &ids)
+    };
     let ledger = match &settings.store {
         StoreUrl::Memory => MemoryHome::new(&seams).open(seams, &settings.secrets, drivers),
         StoreUrl::Sqlite(path) => {
@@ -142,8 +151,10 @@ pub async fn open(settings: &Settings) -> Result<Ledger, OpenError> {
             open_sqlite_with(path, Seams { owners, ..seams }, &settings.secrets, drivers).await
         }
     }?;
-    ledger.at_stop(async move { workers.stop_all().await });
-    Ok(ledger)
+    Ok(match hosted {
+        Some(workers) => hosting(ledger, workers),
+        None => ledger,
+    })
 }
 
 /// What a ledger takes from the world around it, besides its store and drivers.
@@ -200,13 +211,25 @@ fn declare_owner(store: &Path, seams: &Seams) -> Result<Arc<dyn Owners>, OpenErr
     Ok(Arc::new(declared.map_err(|cause| OpenError::Folder { path: folder, cause })?))
 }
 
-/// A ledger on a SQLite file, with the drivers that `drivers` makes; they read secrets through what it is given.
+/// The ledger with its worker host, which ends with it, and ends first what a killed process left of its workers.
+fn hosting(ledger: Ledger, workers: Arc<WorkerHost>) -> Ledger {
+    if workers.registry().all().is_ok_and(|plugins| !plugins.is_empty()) {
+        let (ledger_id, terminate) = (ledger.ledger_id(), workers.timings().terminate);
+        ledger.in_background(|stopping| end_orphans(ledger_id, terminate, stopping));
+    }
+    let stopped = Arc::clone(&workers);
+    ledger.at_stop(async move { stopped.stop_all().await });
+    ledger.hosting(workers)
+}
+
+/// A ledger on a SQLite file, with the drivers that `drivers` makes: it is given what they read secrets through, and
+/// the ledger that they work for.
 pub async fn open_sqlite(
     path: &Path,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
     secrets: &SecretSettings,
-    drivers: impl FnOnce(Arc<dyn SecretResolver>) -> Result<Drivers, OpenError>,
+    drivers: impl FnOnce(Arc<dyn SecretResolver>, LedgerId) -> Result<Drivers, OpenError>,
 ) -> Result<Ledger, OpenError> {
     open_sqlite_with(path, Seams::of(clock, ids), secrets, drivers).await
 }
@@ -216,7 +239,7 @@ pub async fn open_sqlite_with(
     path: &Path,
     seams: Seams,
     secrets: &SecretSettings,
-    drivers: impl FnOnce(Arc<dyn SecretResolver>) -> Result<Drivers, OpenError>,
+    drivers: impl FnOnce(Arc<dyn SecretResolver>, LedgerId) -> Result<Drivers, OpenError>,
 ) -> Result<Ledger, OpenError> {
     let projections = SqliteProjections::new_standard();
     let store = SqliteStore::open(SqliteOptions {
@@ -242,7 +265,7 @@ pub fn open_in_memory(
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
     secrets: &SecretSettings,
-    drivers: impl FnOnce(Arc<dyn SecretResolver>) -> Result<Drivers, OpenError>,
+    drivers: impl FnOnce(Arc<dyn SecretResolver>, LedgerId) -> Result<Drivers, OpenError>,
 ) -> Result<Ledger, OpenError> {
     let seams = Seams::of(clock, ids);
     MemoryHome::new(&seams).open(seams, secrets, drivers)
@@ -275,7 +298,7 @@ impl MemoryHome {
         &self,
         seams: Seams,
         secrets: &SecretSettings,
-        drivers: impl FnOnce(Arc<dyn SecretResolver>) -> Result<Drivers, OpenError>,
+        drivers: impl FnOnce(Arc<dyn SecretResolver>, LedgerId) -> Result<Drivers, OpenError>,
     ) -> Result<Ledger, OpenError> {
         self.open_through(self.store.clone(), seams, secrets, drivers)
     }
@@ -292,7 +315,7 @@ impl MemoryHome {
         store: Arc<dyn EventStore>,
         seams: Seams,
         secrets: &SecretSettings,
-        drivers: impl FnOnce(Arc<dyn SecretResolver>) -> Result<Drivers, OpenError>,
+        drivers: impl FnOnce(Arc<dyn SecretResolver>, LedgerId) -> Result<Drivers, OpenError>,
     ) -> Result<Ledger, OpenError> {
         let key = secrets.key.clone().unwrap_or_else(|| self.key.clone());
         let secrets = SecretSettings { key: Some(key), ..secrets.clone() };
@@ -325,14 +348,28 @@ pub fn built_in_drivers(
     ]))
 }
 
-/// The worker host for the plugins that are installed in `data_dir`.
-fn worker_host(data_dir: &Path, ids: &Arc<dyn Ids>) -> Arc<WorkerHost> {
+/// The list of the plugins that are installed in `data_dir`.
+pub fn plugin_registry(data_dir: &Path, ids: &Arc<dyn Ids>) -> Registry {
+    Registry::new(data_dir.join("plugins.json"), Arc::clone(ids)).with_built_in(&BUILT_IN_PROVIDERS)
+}
+
+/// What the check of a plugin is made with: a real worker, under the mark of a ledger that nobody else has.
+pub fn check_means(ids: Arc<dyn Ids>) -> conformance::Means {
+    let ledger_id = LedgerId(ids.fresh());
+    let launcher = Arc::new(SystemLauncher::new(Arc::clone(&ids), ledger_id));
+    conformance::Means { launcher, ids, patience: conformance::Patience::default() }
+}
+
+/// The worker host for the plugins that are installed in the data folder.
+fn worker_host(settings: &Settings, ids: &Arc<dyn Ids>, ledger_id: LedgerId) -> Arc<WorkerHost> {
+    let registry = plugin_registry(&settings.data_dir, ids).with_grantable(settings.plugin_variables.clone());
+    let registry = Arc::new(registry);
     WorkerHost::new(WorkerHostParts {
-        registry: Registry::new(data_dir.join("plugins.json"), Arc::clone(ids)),
-        launcher: Arc::new(SystemLauncher::new(Arc::clone(ids))),
-        services: Arc::new(NoServices),
+        services: Arc::new(PluginServices::new(Arc::clone(&registry))),
+        registry,
+        launcher: Arc::new(SystemLauncher::new(Arc::clone(ids), ledger_id)),
         timings: Timings::default(),
-        instance_id: ids.fresh().to_string(),
+        instance_id: ledger_id.to_string(),
     })
 }
 
@@ -348,13 +385,13 @@ struct Parts {
 impl Parts {
     fn join(
         self,
-        drivers: impl FnOnce(Arc<dyn SecretResolver>) -> Result<Drivers, OpenError>,
+        drivers: impl FnOnce(Arc<dyn SecretResolver>, LedgerId) -> Result<Drivers, OpenError>,
     ) -> Result<Ledger, OpenError> {
         let Self { ledger_id, store, read_model, secrets, seams } = self;
         let Seams { clock, ids, owner, owners, crash, care } = seams;
         let redactor = Arc::<Redactor>::default();
         let reads = SecretReads::new(Arc::clone(&store), Arc::clone(&ids), secrets.clone(), Arc::clone(&redactor));
-        let drivers = drivers(Arc::new(reads))?.redacting(&redactor);
+        let drivers = drivers(Arc::new(reads), ledger_id)?.redacting(&redactor);
         let locks = KeyedLocks::default();
         Ok(Ledger::new(Context {
             ledger_id,

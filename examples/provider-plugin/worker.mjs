@@ -4,6 +4,7 @@
 // It shows what the ledger can use where a provider offers it:
 // - the lease id as name: an acquire that is repeated finds the folder that the first one made;
 // - labels (ledger, lease) and the fencing token in the record: a stale or foreign call is refused;
+// - what it told of the sandbox, sent back with each call: what another account does not see is not taken for gone;
 // - error codes that say how an effect went, instead of an exception that leaves it unknown.
 
 import { spawn } from "node:child_process";
@@ -47,8 +48,16 @@ function write(folder, record) {
   fs.renameSync(aside, path.join(folder, "record.json"));
 }
 
+/** What is not below this root may well be below another: that it is not here is no proof that it is gone. */
+function refuseElsewhere(params) {
+  const made = (params.leaseMetadata ?? params.lease?.metadata)?.remoteCwd;
+  const { root } = params.config;
+  if (made && path.dirname(path.dirname(made)) !== path.resolve(root)) fail(NOT_OURS, `${made} is not below ${root}.`);
+}
+
 /** The record of a sandbox that the caller may touch, under the caller's token. */
 function held(params, providerLeaseId) {
+  refuseElsewhere(params);
   const folder = folderOf(params.config, providerLeaseId);
   const record = read(folder);
   if (!record) fail(GONE, `There is no sandbox ${providerLeaseId} any more.`);
@@ -137,6 +146,10 @@ const plugin = definePlugin({
   },
 
   async onEnvironmentValidateConfig({ config }) {
+    // The ledger checks the schema too; another host may not.
+    if (typeof config.root !== "string" || !path.isAbsolute(config.root)) {
+      return { ok: false, errors: [`"root" must be an absolute path, such as "/var/sandboxes".`] };
+    }
     const normalizedConfig = { outputBytesMax: OUTPUT_BYTES_DEFAULT, ...config };
     return { ok: true, normalizedConfig };
   },
@@ -163,6 +176,7 @@ const plugin = definePlugin({
   },
 
   async onEnvironmentResumeLease(params) {
+    refuseElsewhere(params);
     const folder = folderOf(params.config, params.providerLeaseId);
     if (!read(folder)) return { providerLeaseId: null };
     return lease(held(params, params.providerLeaseId));

@@ -62,6 +62,12 @@ impl Call {
         Self::new(Method::POST, path).with_body(body)
     }
 
+    /// A command that needs no body.
+    #[must_use]
+    pub fn command(path: impl Into<String>) -> Self {
+        Self::new(Method::POST, path)
+    }
+
     /// A change, with its body.
     #[must_use]
     pub fn patch(path: impl Into<String>, body: &impl Serialize) -> Self {
@@ -233,6 +239,14 @@ pub async fn items(
 /// An item of a list as a value.
 pub fn read<T: DeserializeOwned>(what: &str, raw: &RawValue) -> Result<T, CliError> {
     serde_json::from_str(raw.get()).map_err(|error| CliError::unreadable(what, error))
+}
+
+/// A word as one segment of a path.
+#[must_use]
+pub fn encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    push_encoded(&mut encoded, text);
+    encoded
 }
 
 /// Percent-encodes all but the unreserved characters of RFC 3986.

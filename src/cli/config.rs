@@ -57,7 +57,7 @@ impl ConfigArgs {
     pub fn object(&self) -> Result<Map<String, Value>, CliError> {
         let mut object = match &self.whole {
             None => Map::new(),
-            Some(text) => whole(text)?,
+            Some(text) => whole("--config-json", text)?,
         };
         add(&mut object, &self.entries)?;
         Ok(object)
@@ -76,16 +76,17 @@ pub fn add(object: &mut Map<String, Value>, entries: &[Entry]) -> Result<(), Cli
     Ok(())
 }
 
-fn whole(text: &str) -> Result<Map<String, Value>, CliError> {
+/// A config that is typed whole, as the value of `option`: JSON, or `@FILE`.
+pub(super) fn whole(option: &str, text: &str) -> Result<Map<String, Value>, CliError> {
     let read = match text.strip_prefix('@') {
         None => text.to_owned(),
         Some(path) => std::fs::read_to_string(path)
-            .map_err(|error| CliError::Usage(format!("--config-json: {path} cannot be read ({error}).")))?,
+            .map_err(|error| CliError::Usage(format!("{option}: {path} cannot be read ({error}).")))?,
     };
     match serde_json::from_str(&read) {
         Ok(Value::Object(object)) => Ok(object),
-        Ok(_) => Err(CliError::Usage("--config-json is not a JSON object, such as {\"reuseLease\":true}.".to_owned())),
-        Err(error) => Err(CliError::Usage(format!("--config-json is not JSON ({error})."))),
+        Ok(_) => Err(CliError::Usage(format!("{option} is not a JSON object, such as {{\"reuseLease\":true}}."))),
+        Err(error) => Err(CliError::Usage(format!("{option} is not JSON ({error})."))),
     }
 }
 

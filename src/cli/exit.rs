@@ -18,7 +18,7 @@ pub enum Exit {
     Invalid = 2,
     /// It cannot be done as things stand now.
     Conflict = 3,
-    /// A verification found differences.
+    /// A verification found differences, or a plugin failed a case of its check.
     Differences = 4,
     /// What was named is not there.
     NotFound = 5,
@@ -70,7 +70,7 @@ Exit codes:
   1    an error that no other code names
   2    the command line or the request is not valid
   3    conflict: it cannot be done as things stand now
-  4    a verification found differences
+  4    a verification found differences, or a plugin failed a case of its check
   5    not found
   6    unavailable: try again later
   7    the provider failed, or it is not known whether its effect happened

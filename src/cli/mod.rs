@@ -13,6 +13,8 @@ pub mod environment;
 pub mod events;
 pub mod exit;
 pub mod lease;
+pub mod plugin;
+pub mod plugin_check;
 pub mod projection;
 pub mod recover;
 pub mod render;
@@ -57,6 +59,9 @@ enum Command {
     /// Secrets: names under which values are kept
     #[command(subcommand)]
     Secret(secret::SecretCommand),
+    /// Plugins: programs that make environments
+    #[command(subcommand)]
+    Plugin(Box<plugin::PluginCommand>),
     /// Projections: the tables of what is true now
     #[command(subcommand)]
     Projection(projection::ProjectionCommand),
@@ -82,6 +87,8 @@ pub struct App {
 pub async fn run(cli: Cli) -> u8 {
     let level = match (cli.global.verbose, &cli.command) {
         (0, Command::Serve(_)) | (1, _) => LevelFilter::INFO,
+        // It ends workers on purpose, which is no news; what counts is in its report.
+        (0, Command::Plugin(plugin)) if plugin.is_check() => LevelFilter::ERROR,
         (0, _) => LevelFilter::WARN,
         (2, _) => LevelFilter::DEBUG,
         _ => LevelFilter::TRACE,
@@ -115,6 +122,7 @@ async fn dispatch(cli: Cli) -> Result<u8, CliError> {
         Command::Completions(args) => return completions::print(&args).map(|()| Exit::Ok as u8),
         Command::Serve(args) => return serve::serve(&args, &global).await.map(|()| Exit::Ok as u8),
         Command::Run(args) => return run::run(args, &global).await,
+        Command::Plugin(command) => return plugin::plugin(*command, &global).await,
         command => command,
     };
     let app = App::open(&global).await?;
@@ -125,7 +133,7 @@ async fn dispatch(cli: Cli) -> Result<u8, CliError> {
         Command::Projection(command) => projection::projection(&app, command).await,
         Command::Recover => recover::recover(&app).await,
         Command::Events(args) => events::events(&app, &args).await,
-        Command::Completions(_) | Command::Serve(_) | Command::Run(_) => Ok(Exit::Ok as u8),
+        Command::Completions(_) | Command::Serve(_) | Command::Run(_) | Command::Plugin(_) => Ok(Exit::Ok as u8),
     };
     app.transport.close().await;
     result

@@ -21,6 +21,13 @@ pub fn or_nothing(text: Option<impl ToString>) -> String {
     text.map_or_else(|| NOTHING.to_owned(), |text| text.to_string())
 }
 
+/// Names in a row, or that there is nothing.
+#[must_use]
+pub fn listed(names: &[impl AsRef<str>]) -> String {
+    let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+    if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
+}
+
 /// Rows under a header, as wide as they are.
 #[must_use]
 pub fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {

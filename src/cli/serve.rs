@@ -13,7 +13,7 @@ use super::render::{self, line};
 use super::settings::Global;
 use super::signals::Signals;
 use crate::http;
-use crate::wiring;
+use crate::wiring::{self, Settings};
 
 /// `serve`.
 #[derive(Debug, Args)]
@@ -21,13 +21,22 @@ pub struct ServeArgs {
     /// Where to listen, loopback only; port 0 is any free port
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7420")]
     listen: SocketAddr,
+    /// A variable of the server that plugins may be granted; may be repeated
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "LEASE_LEDGER_PLUGIN_VARIABLES",
+        hide_env_values = true,
+        value_delimiter = ','
+    )]
+    plugin_variable: Vec<String>,
 }
 
 /// Serves until SIGINT or SIGTERM: then finishes what is under way; a second signal ends it at once.
 pub async fn serve(args: &ServeArgs, global: &Global) -> Result<(), CliError> {
     http::loopback::check(args.listen).map_err(|error| CliError::Usage(error.to_string()))?;
     let mut signals = Signals::listen()?;
-    let settings = global.settings()?;
+    let settings = Settings { plugin_variables: Some(args.plugin_variable.clone()), ..global.settings()? };
     let lock = Place::of(&settings)?.lock().await?;
     let ledger = wiring::open(&settings).await.map_err(|error| CliError::Unavailable(error.to_string()))?;
     let (listener, address) = listen(args.listen).await?;

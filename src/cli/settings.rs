@@ -60,7 +60,7 @@ impl Global {
         let secrets = SecretSettings::from_variables(|name| std::env::var_os(name));
         let secrets = secrets.map_err(|error| CliError::Usage(error.to_string()))?;
         let care = care(|name| std::env::var(name).ok()).map_err(CliError::Usage)?;
-        Ok(Settings { store, data_dir, secrets, care })
+        Ok(Settings { store, data_dir, secrets, plugin_variables: None, care })
     }
 }
 

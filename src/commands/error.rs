@@ -10,6 +10,7 @@ use lease_events::record::StreamId;
 use lease_events::store::{AppendError, ReadError};
 use lease_projections::projection::QueryError;
 
+use super::plugin::PluginFault;
 use crate::drivers::InvalidConfig;
 use crate::secrets::SecretFault;
 
@@ -103,6 +104,9 @@ pub enum CommandError {
     /// The value of a secret could not be kept, found or deleted.
     #[error("The value of the secret was not taken: {0}.")]
     Secret(#[from] SecretFault),
+    /// Nothing was done to a plugin.
+    #[error(transparent)]
+    Plugin(#[from] PluginFault),
     /// The lease's time is over, though nothing has ended it yet.
     #[error("Lease {lease_id} expired at {}; acquire a new one.", moment(*.expired_at))]
     LeaseExpired {
@@ -272,6 +276,7 @@ impl CommandError {
             Self::Provider { .. } => FailureClass::Provider,
             Self::OutcomeUnknown { .. } => FailureClass::OutcomeUnknown,
             Self::Secret(fault) => fault.class(),
+            Self::Plugin(fault) => fault.class(),
             Self::Append(error) => error.class(),
             Self::Read(ReadError::Unavailable { .. }) | Self::Query(_) | Self::Stopping => FailureClass::Unavailable,
             Self::Read(ReadError::Corrupt { .. }) | Self::Corrupt(_) | Self::BrokenOff { .. } => FailureClass::Internal,
@@ -294,6 +299,7 @@ impl CommandError {
             Self::Secret(SecretFault::Invalid { .. } | SecretFault::Missing { .. }) => "invalid-secret",
             Self::Secret(SecretFault::Tampered) => "corrupt-secret",
             Self::Secret(_) => "secrets-unavailable",
+            Self::Plugin(fault) => fault.code(),
             Self::LeaseOver { .. } => "lease-over",
             Self::LeaseExpired { .. } => "lease-expired",
             Self::LeaseNotActive { .. } => "lease-not-active",

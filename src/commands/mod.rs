@@ -15,6 +15,7 @@
 //! | [`cleanup`] | cleanup-succeeded, cleanup-failed or cleanup-escalated | destroy |
 //! | [`waive`] | cleanup-waived | none |
 //! | [`environment`] | created, updated, probed, archived | probe |
+//! | [`plugin`] | none: it is the operator's, and logged | start and stop of workers |
 //! | [`secret`] | created, version-added, removed; read, by whoever asks for the value | keep and delete the value |
 //!
 //! **Invariants**
@@ -37,6 +38,7 @@ pub mod locks;
 pub mod once;
 pub mod owe;
 pub mod owners;
+pub mod plugin;
 pub mod realize;
 pub mod release;
 pub mod release_run;

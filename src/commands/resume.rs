@@ -8,6 +8,7 @@ use lease_events::lease::event::{LeaseCleanupSucceeded, LeaseEvent, LeaseResumed
 use lease_events::lease::vocabulary::{CleanupStatus, Effect, LeaseStatus, ReceiptState};
 use lease_events::seam::crash::Step;
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::Context;
 use super::authority::{self, Authority};
@@ -15,7 +16,7 @@ use super::caller::Command;
 use super::effect::{driver_of, held, scope, within};
 use super::error::CommandError;
 use super::session::LeaseSession;
-use crate::drivers::{Acquired, Outcome, Resumed};
+use crate::drivers::{Acquired, Held, IDENTITY_FIELDS, Outcome, Resumed};
 
 /// What is asked.
 #[derive(Debug, Clone, Serialize)]
@@ -96,11 +97,57 @@ pub(super) fn gone(state: &LeaseState) -> LeaseEvent {
     LeaseCleanupSucceeded { receipt: Receipt { state: ReceiptState::Gone, provider_lease_id } }.into()
 }
 
-/// Whether what was resumed is what was held: the same id, and the same place where both name one (B16).
-pub(super) fn is_same(before: &crate::drivers::Held, now: &Acquired) -> bool {
-    let same_place = match (before.metadata.get("remoteCwd"), now.metadata.get("remoteCwd")) {
+/// Whether what was resumed is what was held: the same id, the same place where both name one, and the same in every
+/// field that was recorded as identity (B16).
+pub(super) fn is_same(before: &Held, now: &Acquired) -> bool {
+    let same_place = match (said(&before.metadata, "remoteCwd"), said(&now.metadata, "remoteCwd")) {
         (Some(before), Some(now)) => before == now,
         _ => true,
     };
-    now.provider_lease_id.is_some() && before.provider_lease_id == now.provider_lease_id && same_place
+    let declared = before.metadata.get(IDENTITY_FIELDS).and_then(Value::as_array);
+    let mut declared = declared.into_iter().flatten().filter_map(Value::as_str);
+    now.provider_lease_id.is_some()
+        && before.provider_lease_id == now.provider_lease_id
+        && same_place
+        && declared.all(|field| said(&before.metadata, field) == said(&now.metadata, field))
+}
+
+/// What the provider said under this key: beside the host's keys, or apart from them.
+fn said<'a>(metadata: &'a Map<String, Value>, key: &str) -> Option<&'a Value> {
+    metadata.get(key).or_else(|| metadata.get("providerMetadata")?.get(key))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_sandbox_is_known_by_its_id_its_place_and_what_was_declared() {
+        let held = |metadata: Value| Held {
+            provider_lease_id: Some("box-1".to_owned()),
+            metadata: metadata.as_object().cloned().unwrap_or_default(),
+        };
+        let same = |before: Value, now: Value| {
+            let now = held(now);
+            let now = Acquired { provider_lease_id: now.provider_lease_id, metadata: now.metadata, expires_at: None };
+            is_same(&held(before), &now)
+        };
+        assert!(same(json!({}), json!({ "remoteCwd": "/work", "x": 1 })));
+        assert!(!same(json!({ "remoteCwd": "/work" }), json!({ "remoteCwd": "/elsewhere" })));
+        let apart = |place: &str| json!({ "providerMetadata": { "remoteCwd": place } });
+        assert!(same(apart("/work"), apart("/work")) && !same(apart("/work"), apart("/elsewhere")));
+
+        let declared = |volume: Value| json!({ "identityFields": ["volume"], "volume": volume });
+        assert!(same(declared(json!("a")), json!({ "volume": "a" })), "what counts is what was recorded");
+        for now in [json!({ "volume": "b" }), json!({}), json!({ "volume": null })] {
+            assert!(!same(declared(json!("a")), now.clone()), "{now}: it is not shown to be the same");
+        }
+        assert!(same(json!({ "volume": "a" }), declared(json!("b"))), "a later declaration says nothing of it");
+        let mut other = held(json!({}));
+        other.provider_lease_id = Some("box-2".to_owned());
+        assert!(!is_same(&other, &Acquired { provider_lease_id: Some("box-1".to_owned()), ..Acquired::default() }));
+        assert!(!is_same(&other, &Acquired::default()));
+    }
 }

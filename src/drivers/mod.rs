@@ -61,9 +61,17 @@ impl<T> Outcome<T> {
     }
 }
 
-/// The codes of faults by which it is certain that the provider was never called: what should call it is not there.
-const NEVER_REACHED: [&str; 5] =
-    ["unknown-driver", "provider-missing", "plugin-unavailable", "worker-unavailable", "request-not-sent"];
+/// The codes of faults by which it is certain that the provider was never called: what should call it is not there, or
+/// the request did not leave this process.
+const NEVER_REACHED: [&str; 7] = [
+    "unknown-driver",
+    "provider-missing",
+    "plugin-missing",
+    "plugin-not-ready",
+    "worker-unavailable",
+    "request-not-sent",
+    "provider-timeout",
+];
 
 /// Whether the provider may have been called before a `NotDone` or `Refused` with this fault. A try that never reached
 /// it does not count as one.
@@ -260,6 +268,9 @@ pub struct Workspace {
     /// Whatever else the orchestrator knows.
     pub metadata: Option<Map<String, Value>>,
 }
+
+/// The key of lease metadata under which a driver records which further keys identify what it gave (B16).
+pub const IDENTITY_FIELDS: &str = "identityFields";
 
 /// A workspace that is ready.
 #[derive(Debug, Clone, PartialEq)]

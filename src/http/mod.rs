@@ -17,6 +17,7 @@ mod leases;
 pub mod loopback;
 mod ndjson;
 mod openapi;
+mod plugins;
 mod problem;
 mod projections;
 mod recovery;
@@ -118,6 +119,7 @@ fn operations() -> OpenApiRouter<Face> {
         .merge(reusable_leases::routes())
         .merge(runs::routes())
         .merge(secrets::routes())
+        .merge(plugins::routes())
         .merge(events::routes())
         .merge(projections::routes())
         .merge(recovery::routes())

@@ -26,11 +26,12 @@ const ABOUT: &str = "An event-sourced lease ledger for the environments in which
     problem (RFC 9457) with a stable `code`, a `class` that says what a caller can do, and a sentence. Every answer \
     has all of its keys, with `null` where there is nothing.";
 
-const TAGS: [(&str, &str); 7] = [
+const TAGS: [(&str, &str); 8] = [
     ("environments", "Named, configured places where agent work runs."),
     ("leases", "The rights of runs to use environments."),
     ("runs", "Wake-ups of agents, which own the leases that they acquire."),
     ("secrets", "Names under which values are kept; no answer ever holds a value."),
+    ("plugins", "Programs that make environments; they belong to the ledger, not to a company."),
     ("events", "The log: what happened, in order."),
     ("projections", "The tables of what is true now, and their care."),
     ("ledger", "The ledger itself."),
@@ -84,11 +85,7 @@ impl IntoParams for CommandHeaders {
                  outcome, and runs its effect once; with another request it is refused. 1 to 200 bytes.",
                 "^[!-~]([ -~]{0,198}[!-~])?$",
             ),
-            header_parameter(
-                ACTOR,
-                "Who acts, for the record: `service:NAME`, `user:ID` or `run:ID`; `service:http` where absent.",
-                "^(service|user|run):[!-~]{1,200}$",
-            ),
+            actor_parameter(),
             header_parameter(
                 "traceparent",
                 "W3C trace context, kept beside the events; one that makes no sense is left out.",
@@ -96,6 +93,23 @@ impl IntoParams for CommandHeaders {
             ),
         ]
     }
+}
+
+/// The header of a change that is logged with who made it.
+pub(super) struct ActorHeader;
+
+impl IntoParams for ActorHeader {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        vec![actor_parameter()]
+    }
+}
+
+fn actor_parameter() -> Parameter {
+    header_parameter(
+        ACTOR,
+        "Who acts, for the record: `service:NAME`, `user:ID` or `run:ID`; `service:http` where absent.",
+        "^(service|user|run):[!-~]{1,200}$",
+    )
 }
 
 /// The header of a change that was decided on a revision.

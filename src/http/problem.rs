@@ -9,6 +9,7 @@ use lease_projections::projection::QueryError;
 
 use super::wire::problem::Problem;
 use crate::commands::error::CommandError;
+use crate::commands::plugin::PluginFault;
 
 /// The media type of a problem (RFC 9457).
 pub const PROBLEM_JSON: &str = "application/problem+json";
@@ -135,7 +136,9 @@ fn sentence(text: &str) -> String {
 impl From<&CommandError> for Problem {
     fn from(error: &CommandError) -> Self {
         let field = match error {
-            CommandError::Invalid { field, .. } => Some((*field).to_owned()),
+            CommandError::Invalid { field, .. } | CommandError::Plugin(PluginFault::Invalid { field, .. }) => {
+                Some((*field).to_owned())
+            }
             CommandError::InvalidConfig(_) => Some("config".to_owned()),
             CommandError::UnknownDriver { .. } => Some("driver".to_owned()),
             CommandError::StaleFencingToken { .. } | CommandError::NoAuthority { .. } => {

@@ -3,6 +3,7 @@
 //! how a test ends it.
 
 pub(crate) mod crash;
+pub(crate) mod orphans;
 pub(crate) mod owner_files;
 pub(crate) mod proc;
 pub(crate) mod spawn;

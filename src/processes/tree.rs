@@ -54,6 +54,11 @@ impl MarkedTree {
         false
     }
 
+    /// Whether any process of it is there.
+    pub(crate) fn is_there(&self) -> bool {
+        !self.members().is_empty()
+    }
+
     fn members(&self) -> Vec<ProcessId> {
         let Some(root) = self.root else { return Vec::new() };
         // Nothing that was there before the command can be part of it.

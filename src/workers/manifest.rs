@@ -39,6 +39,8 @@ pub struct DriverDeclaration {
     pub config_schema: Option<Value>,
     /// Whether what one lease leaves may be resumed for another.
     pub supports_reusable_leases: bool,
+    /// The keys of lease metadata by which a sandbox is known, besides `remoteCwd` (B16).
+    pub identity_fields: Vec<String>,
 }
 
 /// What a declared driver is.
@@ -48,6 +50,17 @@ pub enum DriverKind {
     EnvironmentDriver,
     /// A provider of the `sandbox` driver.
     SandboxProvider,
+}
+
+impl DriverKind {
+    /// As manifests spell it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::EnvironmentDriver => "environment_driver",
+            Self::SandboxProvider => "sandbox_provider",
+        }
+    }
 }
 
 /// A manifest that is not taken: every fault of it, each a sentence.
@@ -104,6 +117,12 @@ impl Manifest {
     pub fn driver(&self, driver_key: &str, kind: DriverKind) -> Option<&DriverDeclaration> {
         self.drivers.iter().find(|driver| driver.driver_key == driver_key && driver.kind == kind)
     }
+
+    /// Its driver of the same key and kind as that one.
+    #[must_use]
+    pub fn driver_like(&self, other: &DriverDeclaration) -> Option<&DriverDeclaration> {
+        self.driver(&other.driver_key, other.kind)
+    }
 }
 
 impl TryFrom<Value> for Manifest {
@@ -141,7 +160,26 @@ fn declaration(driver: &Value, faults: &mut Vec<String>) -> DriverDeclaration {
         faults.push(format!("\"configSchema\" of driver \"{driver_key}\" is no JSON Schema that can be used."));
     }
     let supports_reusable_leases = driver["supportsReusableLeases"].as_bool().unwrap_or(true);
-    DriverDeclaration { driver_key, kind, display_name, config_schema, supports_reusable_leases }
+    let identity_fields = identity_fields(driver, &driver_key, faults);
+    DriverDeclaration { driver_key, kind, display_name, config_schema, supports_reusable_leases, identity_fields }
+}
+
+/// `identityFields`: a list of texts, where it is there.
+fn identity_fields(driver: &Value, driver_key: &str, faults: &mut Vec<String>) -> Vec<String> {
+    let fields = match &driver["identityFields"] {
+        Value::Null => Some(Vec::new()),
+        Value::Array(fields) => {
+            fields.iter().map(|field| field.as_str().filter(|field| !field.is_empty()).map(str::to_owned)).collect()
+        }
+        _ => None,
+    };
+    fields.unwrap_or_else(|| {
+        faults.push(format!(
+            "\"identityFields\" of driver \"{driver_key}\" must be a list of keys of lease metadata, such as \
+             [\"volumeId\"]."
+        ));
+        Vec::new()
+    })
 }
 
 /// `^[a-z0-9][a-z0-9._-]*$`
@@ -181,7 +219,7 @@ mod tests {
             "id": "Up", "apiVersion": 2, "displayName": "x", "capabilities": [], "entrypoints": {},
             "environmentDrivers": [
                 { "driverKey": "a", "displayName": "A", "kind": "other" },
-                { "driverKey": "a", "displayName": "A", "configSchema": { "type": 7 } },
+                { "driverKey": "a", "displayName": "A", "configSchema": { "type": 7 }, "identityFields": ["x", 7] },
             ],
         });
         let faults = Manifest::parse(manifest).unwrap_err().faults;
@@ -193,6 +231,7 @@ mod tests {
             "It declares environment drivers, so \"capabilities\" must list",
             "\"kind\" is \"other\"",
             "\"configSchema\" of driver \"a\"",
+            "\"identityFields\" of driver \"a\" must be a list",
             "The driver key \"a\" is there twice",
         ];
         assert_eq!(faults.len(), starts.len(), "{faults:#?}");
@@ -209,6 +248,7 @@ mod tests {
         let manifest = Manifest::parse(raw.clone()).unwrap();
         let driver = manifest.driver("d", DriverKind::EnvironmentDriver).unwrap();
         assert!(driver.supports_reusable_leases && driver.config_schema.is_none());
+        assert!(driver.identity_fields.is_empty());
         assert!(manifest.driver("d", DriverKind::SandboxProvider).is_none());
         assert_eq!(serde_json::to_value(&manifest).unwrap(), raw);
     }

@@ -1,6 +1,6 @@
 //! The worker host: plugins as child processes that speak JSON-RPC over stdio. It knows no lease.
 //!
-//! - [`registry`], [`manifest`]: which plugins there are.
+//! - [`registry`], [`manifest`]: which plugins there are. [`trust`]: what a check has shown of them.
 //! - [`supervisor`], [`process`]: their workers' lives.
 //! - [`connection`], [`calls`], [`rpc`], [`mod@line`], [`invocation`]: what is said.
 //! - [`host_services`]: what workers may ask. [`redact`], `log`: what they say never shows a secret.
@@ -25,6 +25,7 @@ pub mod redact;
 pub mod registry;
 pub mod rpc;
 pub mod supervisor;
+pub mod trust;
 
 mod log;
 
@@ -40,7 +41,7 @@ use supervisor::{Host, Running, State, Timings, Worker};
 /// What a worker host is made of.
 pub struct WorkerHostParts {
     /// Which plugins there are.
-    pub registry: Registry,
+    pub registry: Arc<Registry>,
     /// Starts their workers.
     pub launcher: Arc<dyn Launcher>,
     /// Serves their requests.
@@ -53,10 +54,64 @@ pub struct WorkerHostParts {
 
 /// The worker host.
 pub struct WorkerHost {
-    registry: Registry,
+    registry: Arc<Registry>,
     host: Arc<Host>,
     workers: Mutex<HashMap<String, Arc<Worker>>>,
     late_answers: Mutex<Option<mpsc::Receiver<LateAnswer>>>,
+}
+
+/// What a worker is wanted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// To do whatever a plugin that is enabled does.
+    Work,
+    /// To settle what is there already: a plugin that is disabled still owes that.
+    Settle,
+}
+
+/// How a plugin's worker is in this process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerStatus {
+    /// Where it is.
+    pub state: WorkerState,
+    /// How often it was started again after it had ended by itself.
+    pub restarts: u64,
+    /// How it ended the last time.
+    pub last_error: Option<String>,
+    /// The optional methods that it answers; `None` while none of its starts has told.
+    pub methods: Option<Arc<[String]>>,
+}
+
+/// Where a worker is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WorkerState {
+    /// Nobody needed it yet, or it was stopped.
+    Stopped,
+    /// It is starting.
+    Starting,
+    /// It answers.
+    Running,
+    /// It ended by itself, and is started again after a while.
+    Waiting,
+    /// It ended by itself too often, and is left alone.
+    GivenUp,
+}
+
+impl WorkerState {
+    /// Every word of [`WorkerState::as_str`].
+    pub const WORDS: [&'static str; 5] = ["stopped", "starting", "running", "waiting", "given-up"];
+
+    /// A stable word for programs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stopped => "stopped",
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Waiting => "waiting",
+            Self::GivenUp => "given-up",
+        }
+    }
 }
 
 /// Why no worker can be called (B8).
@@ -130,10 +185,10 @@ impl WorkerHost {
     }
 
     /// The plugin's worker, started where it is not; waits for it up to [`Timings::start_wait`] (B8).
-    pub async fn running(&self, plugin_key: &str) -> Result<Running, NotRunning> {
+    pub async fn running(&self, plugin_key: &str, need: Need) -> Result<Running, NotRunning> {
         let end = Instant::now() + self.host.timings.start_wait;
         loop {
-            let because = match self.worker(plugin_key)?.state() {
+            let because = match self.worker(plugin_key, need)?.state() {
                 State::Running(running) => return Ok(running),
                 State::Over { because } => return Err(unavailable(plugin_key, because)),
                 State::Starting => "it is still starting".to_owned(),
@@ -156,11 +211,12 @@ impl WorkerHost {
         }
     }
 
-    /// Whether the plugin's worker has this method, as far as is known: it says so when it starts.
+    /// How the plugin's worker is now; nothing is started.
     #[must_use]
-    pub fn is_known_to_support(&self, plugin_key: &str, method: &str) -> bool {
+    pub fn status(&self, plugin_key: &str) -> WorkerStatus {
         let worker = self.workers().get(plugin_key).cloned();
-        worker.is_some_and(|worker| worker.last_supported().iter().any(|supported| supported == method))
+        let stopped = WorkerStatus { state: WorkerState::Stopped, restarts: 0, last_error: None, methods: None };
+        worker.map_or(stopped, |worker| worker.status())
     }
 
     /// Stops the plugin's worker, and waits until nothing of it is left. The next call starts another.
@@ -178,11 +234,11 @@ impl WorkerHost {
     }
 
     /// The plugin's worker, on its way at least.
-    fn worker(&self, plugin_key: &str) -> Result<Arc<Worker>, NotRunning> {
-        let plugin = self.usable(plugin_key)?;
+    fn worker(&self, plugin_key: &str, need: Need) -> Result<Arc<Worker>, NotRunning> {
+        let plugin = self.usable(plugin_key, need)?;
         let mut workers = self.workers();
         if let Some(worker) = workers.get(plugin_key) {
-            if worker.plugin == plugin {
+            if worker.plugin.has_the_worker_of(&plugin) {
                 return Ok(Arc::clone(worker));
             }
             // Installed anew meanwhile: the old one ends by itself, beside the new one.
@@ -194,10 +250,10 @@ impl WorkerHost {
         Ok(worker)
     }
 
-    fn usable(&self, plugin_key: &str) -> Result<Arc<InstalledPlugin>, NotRunning> {
+    fn usable(&self, plugin_key: &str, need: Need) -> Result<Arc<InstalledPlugin>, NotRunning> {
         let not_ready = |because: String| NotRunning::NotReady { plugin_key: plugin_key.to_owned(), because };
         match self.registry.get(plugin_key) {
-            Ok(Some(plugin)) if plugin.enabled => Ok(plugin),
+            Ok(Some(plugin)) if plugin.enabled || need == Need::Settle => Ok(plugin),
             Ok(Some(_)) => Err(not_ready("it is disabled; enable it with `lease-ledger plugin enable`".to_owned())),
             Ok(None) => Err(NotRunning::Missing { plugin_key: plugin_key.to_owned() }),
             Err(error @ RegistryError::File { .. }) => {

@@ -1,19 +1,24 @@
 //! Worker processes: how they start, and that they end with everything that they started.
 //!
 //! **Invariant:** a worker gets none of this process's variables but `PATH`, `NODE_PATH`, `NODE_ENV` and `TZ`, its own
-//! `PAPERCLIP_PLUGIN_ID`, what the operator grants by name, and the mark by which its processes are found again.
+//! `PAPERCLIP_PLUGIN_ID`, what the operator grants by name, and the marks by which its processes are found again:
+//! whose they are, and which process started them.
 
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use lease_events::id::LedgerId;
 use lease_events::seam::Ids;
 use rustix::process::Signal;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::process::Child;
+use tokio_util::sync::CancellationToken;
 
 use super::registry::InstalledPlugin;
+use crate::processes::orphans;
 use crate::processes::proc::{Stat, signal_name};
 use crate::processes::spawn::spawn;
 use crate::processes::tree::{MARK, MarkedTree};
@@ -49,18 +54,38 @@ pub trait WorkerProcess: Send {
     fn terminate(&mut self);
     /// Ends all of it and waits for that; `false` where something would not go.
     async fn kill(&mut self) -> bool;
+    /// Whether anything of it is there, also where the process itself is over. One that starts nothing need not look.
+    fn is_there(&self) -> bool {
+        false
+    }
 }
 
 /// Starts real processes.
 pub struct SystemLauncher {
     ids: Arc<dyn Ids>,
+    ledger_id: LedgerId,
 }
 
 impl SystemLauncher {
-    /// The launcher; `ids` marks the processes.
+    /// The launcher of this ledger; `ids` marks the processes.
     #[must_use]
-    pub fn new(ids: Arc<dyn Ids>) -> Self {
-        Self { ids }
+    pub fn new(ids: Arc<dyn Ids>, ledger_id: LedgerId) -> Self {
+        Self { ids, ledger_id }
+    }
+}
+
+/// Ends the workers that another process of this ledger started and could not stop, since it was killed, with all that
+/// they started: SIGTERM, then SIGKILL after `terminate`, or as soon as `stopping`.
+pub async fn end_orphans(ledger_id: LedgerId, terminate: Duration, stopping: CancellationToken) {
+    let left = async {
+        tokio::select! {
+            () = tokio::time::sleep(terminate) => {}
+            () = stopping.cancelled() => {}
+        }
+    };
+    let ended = orphans::end(&ledger_id.to_string(), left).await;
+    if ended > 0 {
+        tracing::warn!(processes = ended, "processes of workers were ended, whose ledger's process was killed");
     }
 }
 
@@ -78,6 +103,7 @@ impl Launcher for SystemLauncher {
             command.envs(std::env::var_os(name).map(|value| (name, value)));
         }
         command.env("PAPERCLIP_PLUGIN_ID", plugin.plugin_id.to_string()).env(MARK, &mark);
+        command.envs(orphans::marks(&self.ledger_id.to_string()));
         let mut child = spawn(command).await?;
         let mut tree = MarkedTree::new(&mark);
         if let Some(stat) = child.id().and_then(|pid| Stat::of(pid.try_into().ok()?)) {
@@ -121,6 +147,10 @@ impl WorkerProcess for SystemProcess {
         // It has ended already, or goes with its tree; the error says just that.
         let _ = self.child.start_kill();
         clean && self.child.wait().await.is_ok()
+    }
+
+    fn is_there(&self) -> bool {
+        self.tree.is_there()
     }
 }
 

@@ -18,6 +18,7 @@ use super::connection::{Call, Connection, Ends};
 use super::host_services::HostServices;
 use super::process::{Launched, Launcher, WorkerProcess};
 use super::registry::InstalledPlugin;
+use super::{WorkerState, WorkerStatus};
 
 /// The version of the plugin API that this host speaks.
 const API_VERSION: u64 = 1;
@@ -109,7 +110,9 @@ pub(super) struct Worker {
     pub(super) plugin: Arc<InstalledPlugin>,
     state: Mutex<State>,
     /// What the last worker that initialized could do: known between two lives too.
-    supported: Mutex<Arc<[String]>>,
+    supported: Mutex<Option<Arc<[String]>>>,
+    /// How often it ended by itself, and how the last time.
+    ends: Mutex<(u64, Option<String>)>,
     stop: CancellationToken,
     task: Mutex<Option<JoinHandle<()>>>,
 }
@@ -121,6 +124,7 @@ impl Worker {
             plugin,
             state: Mutex::new(State::Starting),
             supported: Mutex::default(),
+            ends: Mutex::default(),
             stop: CancellationToken::new(),
             task: Mutex::default(),
         });
@@ -133,9 +137,19 @@ impl Worker {
         self.lock().clone()
     }
 
-    /// The methods that it had when it last ran.
-    pub(super) fn last_supported(&self) -> Arc<[String]> {
-        Arc::clone(&self.supported.lock().unwrap_or_else(PoisonError::into_inner))
+    /// How it is.
+    pub(super) fn status(&self) -> WorkerStatus {
+        let state = match self.state() {
+            State::Starting => WorkerState::Starting,
+            State::Running(_) => WorkerState::Running,
+            State::Waiting { .. } => WorkerState::Waiting,
+            State::Over { .. } => WorkerState::GivenUp,
+        };
+        let (ends, last_error) = self.ends.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // The last of its ends is followed by no start yet, or never.
+        let restarts = ends - u64::from(ends > 0 && matches!(state, WorkerState::Waiting | WorkerState::GivenUp));
+        let methods = self.supported.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        WorkerStatus { state, restarts, last_error, methods }
     }
 
     /// Stops it, and waits until nothing of it is left.
@@ -163,6 +177,7 @@ impl Worker {
             }
             crashes.push_back(now);
             crashes.retain(|at| now - *at <= CRASH_WINDOW);
+            self.ended(&because);
             tracing::warn!(plugin = self.plugin.key(), crashes = crashes.len(), "a worker ended: {because}");
             if crashes.len() >= CRASHES_MAX {
                 let because =
@@ -228,9 +243,14 @@ impl Worker {
         }
         let supported = answer["supportedMethods"].as_array().into_iter().flatten();
         let supported: Arc<[String]> = supported.filter_map(Value::as_str).map(str::to_owned).collect();
-        *self.supported.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&supported);
+        *self.supported.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&supported));
         self.set(State::Running(Running { connection: Arc::clone(connection), supported }));
         std::future::pending().await
+    }
+
+    fn ended(&self, because: &str) {
+        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        *ends = (ends.0 + 1, Some(because.to_owned()));
     }
 
     fn set(&self, state: State) {

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::DateTime;
 use lease_events::seam::SystemIds;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, duplex};
@@ -16,13 +17,14 @@ use tokio::time::Instant;
 
 use super::calls::CallError;
 use super::connection::Call;
-use super::host_services::NoServices;
+use super::host_services::PluginServices;
 use super::manifest::Manifest;
 use super::process::{Launched, Launcher, WorkerProcess};
 use super::registry::{InstalledPlugin, NewPlugin, Registry, StartCommand};
 use super::rpc::{RpcError, code};
 use super::supervisor::Timings;
-use super::{NotRunning, WorkerHost, WorkerHostParts};
+use super::trust::{Checked, Trust};
+use super::{Need, NotRunning, WorkerHost, WorkerHostParts, WorkerState};
 
 /// The other end of a worker that is no process: what the host wrote, and a pen to answer with.
 struct Puppet {
@@ -113,20 +115,20 @@ struct Theatre {
 
 fn theatre() -> Theatre {
     let folder = tempfile::tempdir().unwrap();
-    let registry = Registry::new(folder.path().join("plugins.json"), Arc::new(SystemIds));
+    let registry = Arc::new(Registry::new(folder.path().join("plugins.json"), Arc::new(SystemIds)));
     let manifest = json!({
         "id": "p", "apiVersion": 1, "version": "1.0.0", "displayName": "P", "capabilities": [],
         "entrypoints": { "worker": "w.mjs" },
     });
     let manifest = Manifest::parse(manifest).unwrap();
     let start = StartCommand::node(&manifest, folder.path());
-    registry.install(NewPlugin { manifest, start, grants: Vec::new(), config: json!({}) }).unwrap();
+    registry.install(NewPlugin { manifest, start, grants: None, config: None }).unwrap();
     let (sender, puppets) = mpsc::unbounded_channel();
     let stage = Arc::new(Stage { puppets: sender, launches: AtomicUsize::new(0), refusals: Mutex::default() });
     let host = WorkerHost::new(WorkerHostParts {
+        services: Arc::new(PluginServices::new(Arc::clone(&registry))),
         registry,
         launcher: Arc::clone(&stage) as _,
-        services: Arc::new(NoServices),
         timings: Timings::default(),
         instance_id: "test".to_owned(),
     });
@@ -135,7 +137,7 @@ fn theatre() -> Theatre {
 
 impl Theatre {
     async fn running(&mut self) -> (super::Running, Puppet) {
-        let (running, puppet) = tokio::join!(self.host.running("p"), async {
+        let (running, puppet) = tokio::join!(self.host.running("p", Need::Work), async {
             let mut puppet = self.puppets.recv().await.unwrap();
             puppet.initialize().await;
             puppet
@@ -163,7 +165,7 @@ async fn a_worker_that_comes_up_is_found_at_the_next_look_until_the_last() {
             puppet.initialize().await;
             puppet
         };
-        let wait = async { (theatre.host.running("p").await, started.elapsed()) };
+        let wait = async { (theatre.host.running("p", Need::Work).await, started.elapsed()) };
         let ((found, after), _puppet) = tokio::join!(wait, up);
         assert_eq!(found.is_ok(), up_at <= 5_000, "{up_at}");
         // Tokio's timers are exact to the millisecond, and round up.
@@ -180,17 +182,32 @@ async fn a_worker_that_comes_up_is_found_at_the_next_look_until_the_last() {
 async fn each_state_has_its_own_sentence() {
     let mut theatre = theatre();
     let started = Instant::now();
-    let missing = theatre.host.running("q").await.err().unwrap();
+    let missing = theatre.host.running("q", Need::Work).await.err().unwrap();
     assert!(matches!(&missing, NotRunning::Missing { .. }), "{missing}");
     theatre.host.registry().set_enabled("p", false).unwrap();
-    let not_ready = theatre.host.running("p").await.err().unwrap();
+    let not_ready = theatre.host.running("p", Need::Work).await.err().unwrap();
     assert!(matches!(&not_ready, NotRunning::NotReady { .. }), "{not_ready}");
     assert_eq!(started.elapsed(), Duration::ZERO, "nobody waits for what will not come");
     assert_eq!(theatre.stage.launches.load(Ordering::SeqCst), 0);
+    assert_eq!(theatre.host.status("p").state, WorkerState::Stopped);
+    // What is there already is settled all the same.
+    let settling = theatre.host.running("p", Need::Settle);
+    let (settled, _puppet) = tokio::join!(settling, async {
+        let mut puppet = theatre.puppets.recv().await.unwrap();
+        puppet.initialize().await;
+        puppet
+    });
+    assert!(settled.is_ok());
     theatre.host.registry().set_enabled("p", true).unwrap();
-    let (running, _puppet) = theatre.running().await;
+    let running = theatre.host.running("p", Need::Work).await.unwrap();
+    assert_eq!(theatre.stage.launches.load(Ordering::SeqCst), 1, "to be enabled or not is no other worker");
     assert!(running.supports("environmentProbe") && !running.supports("environmentListLeases"));
-    assert!(theatre.host.is_known_to_support("p", "environmentProbe"));
+    // What a check shows of it changes no worker.
+    let plugin = theatre.host.registry().get("p").unwrap().unwrap();
+    let digest = super::trust::digest(&plugin);
+    let checked = Checked { digest, checked_at: DateTime::UNIX_EPOCH, failed: Vec::new(), trust: Trust::default() };
+    theatre.host.registry().record_check("p", "boxes", checked).unwrap();
+    assert!(Arc::ptr_eq(&theatre.host.running("p", Need::Work).await.ok().unwrap().connection, &running.connection));
 }
 
 #[tokio::test(start_paused = true)]
@@ -216,8 +233,12 @@ async fn a_crash_rejects_what_is_in_flight_and_the_waits_double_until_it_is_give
     assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256]);
     tokio::time::sleep(Duration::from_hours(1)).await;
     assert_eq!(theatre.stage.launches.load(Ordering::SeqCst), 10);
-    let error = theatre.host.running("p").await.err().unwrap().to_string();
+    let error = theatre.host.running("p", Need::Work).await.err().unwrap().to_string();
     assert!(error.contains("it crashed 10 times within 600s; the last time it exited with 1"), "{error}");
+    let status = theatre.host.status("p");
+    assert_eq!((status.state, status.restarts), (WorkerState::GivenUp, 9));
+    assert_eq!(status.last_error.as_deref(), Some("it exited with 1"));
+    assert_eq!(status.methods.as_deref(), Some(&["environmentProbe".to_owned()][..]), "as it last told");
     // An operator may start it again.
     theatre.host.stop("p").await;
     theatre.running().await;
@@ -227,7 +248,7 @@ async fn a_crash_rejects_what_is_in_flight_and_the_waits_double_until_it_is_give
 async fn a_worker_that_cannot_be_started_says_why() {
     let mut theatre = theatre();
     theatre.stage.refusals.lock().unwrap().extend([io::ErrorKind::NotFound; 3]);
-    let error = theatre.host.running("p").await.err().unwrap().to_string();
+    let error = theatre.host.running("p", Need::Work).await.err().unwrap().to_string();
     assert!(error.contains("\"node\" could not be started"), "{error}");
     let (_, _puppet) = theatre.running().await;
 }

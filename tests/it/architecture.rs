@@ -29,9 +29,10 @@ const MODULES: &[(&str, &[&str])] = &[
     ("drivers", &["processes", "secrets", "workers"]),
     // They take the commands' `Context` and answer in its errors; commands answer a repetition through them.
     ("queries", &["commands"]),
-    ("commands", &["drivers", "queries", "secrets"]),
+    // Plugins are installed and removed by commands; what their workers do is the drivers' business.
+    ("commands", &["drivers", "queries", "secrets", "workers"]),
     ("recovery", &["commands", "drivers", "queries"]),
-    ("ledger", &["commands", "drivers", "queries", "recovery"]),
+    ("ledger", &["commands", "drivers", "queries", "recovery", "workers"]),
     ("config", &[]),
     // The only one that names a concrete store, driver or projection.
     (
@@ -51,8 +52,9 @@ const MODULES: &[(&str, &[&str])] = &[
     ),
     // Both faces speak of drivers and commands in the ledger's words: what a call takes and gives.
     ("http", &["commands", "config", "drivers", "ledger", "queries", "recovery", "telemetry"]),
-    // It speaks HTTP, in process or over TCP, and starts the server; what the operator grants is read here.
-    ("cli", &["config", "http", "ledger", "secrets", "telemetry", "wiring"]),
+    // It speaks HTTP, in process or over TCP, and starts the server; what the operator grants is read here. The check of
+    // a plugin is no command of a ledger: that it asks of the drivers.
+    ("cli", &["config", "drivers", "http", "ledger", "secrets", "telemetry", "wiring"]),
     ("lib", &[]),
     ("main", &["cli", "config", "telemetry"]),
 ];

@@ -1,12 +1,22 @@
 //! The tests of the whole ledger as one binary with a tree of topics.
 
+#[path = "../support/example_plugin.rs"]
+mod example_plugin;
+#[path = "../support/shown.rs"]
+mod shown;
+#[path = "../support/sshd.rs"]
+mod sshd;
 mod support;
 
 mod architecture;
 mod cli;
 mod commands;
 mod http;
+mod plugins;
 mod race;
 mod recovery;
 mod secrets;
 mod tidy;
+
+// What is shared with the crate's own tests calls it so.
+use lease_ledger::workers;

@@ -40,7 +40,7 @@ impl Embedded {
         let provider = FakeProvider::in_memory(Arc::clone(&clock));
         let path = folder.path().join("ledger.db");
         let secrets = SecretSettings::default();
-        let opened = wiring::open_sqlite(&path, clock, Arc::clone(&ids), &secrets, |_| Ok(drivers(&provider)));
+        let opened = wiring::open_sqlite(&path, clock, Arc::clone(&ids), &secrets, |_, _| Ok(drivers(&provider)));
         let ledger = opened.await.expect("opened");
         Self { ledger, ids, _folder: folder }
     }

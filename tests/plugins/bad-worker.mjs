@@ -19,7 +19,9 @@ if (behaviour === "list") METHODS.push("environmentListLeases");
 const send = (message) => process.stdout.write(`${JSON.stringify({ jsonrpc: "2.0", ...message })}\n`);
 
 function lease(params, remoteCwd = "/work") {
-  const metadata = { remoteCwd };
+  // A sandbox that is resumed bears its id already.
+  const volume = behaviour === "other-volume" && params.providerLeaseId ? "other" : "first";
+  const metadata = { remoteCwd, volume };
   if (behaviour === "echo") {
     Object.assign(metadata, { token: params.config.token, note: `I know ${params.config.token}`, driver: "mine" });
     metadata[`key-${params.config.token}`] = 1;

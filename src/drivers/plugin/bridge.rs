@@ -25,7 +25,7 @@ use crate::workers::connection::Call;
 use crate::workers::manifest::DriverDeclaration;
 use crate::workers::redact::Redactor;
 use crate::workers::supervisor::Running;
-use crate::workers::{NotRunning, WorkerHost};
+use crate::workers::{Need, NotRunning, WorkerHost};
 
 /// What a call may take, and what it may take beyond the config's own time-out (B22).
 pub(in crate::drivers) const CALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -36,6 +36,12 @@ const CALLER_MARGIN: Duration = Duration::from_secs(1);
 
 /// The method by which a worker tells what it holds: ours, and optional.
 pub(in crate::drivers) const LIST: &str = "environmentListLeases";
+
+const RELEASE: &str = "environmentReleaseLease";
+const DESTROY: &str = "environmentDestroyLease";
+
+/// What settles what is there: a plugin that is disabled still does it.
+const SETTLING: [&str; 3] = [RELEASE, DESTROY, LIST];
 
 /// Calls workers for drivers. Clones share everything.
 #[derive(Clone)]
@@ -224,9 +230,7 @@ impl Bridge {
         metadata: &Map<String, Value>,
         keep: bool,
     ) -> Result<Receipt, Failure> {
-        const RELEASE: &str = "environmentReleaseLease";
-        const DESTROY: &str = "environmentDestroyLease";
-        let running = self.workers.running(target.plugin_key).await?;
+        let running = self.workers.running(target.plugin_key, Need::Settle).await?;
         let method = if !keep && running.supports(DESTROY) { DESTROY } else { RELEASE };
         if !keep && target.config.contains_key("reuseLease") {
             target.config.insert("reuseLease".to_owned(), json!(false));
@@ -320,7 +324,8 @@ impl Bridge {
         mut params: Map<String, Value>,
         purpose: &'static str,
     ) -> Result<(Running, Call), Failure> {
-        let running = self.workers.running(target.plugin_key).await?;
+        let need = if SETTLING.contains(&method) { Need::Settle } else { Need::Work };
+        let running = self.workers.running(target.plugin_key, need).await?;
         if !running.supports(method) {
             return Err(Failure::not_supported(target.plugin_key, method));
         }

@@ -2,7 +2,8 @@
 //!
 //! **Invariants:** a lease's plugin and driver come from its own metadata first, and from its config only where that
 //! has none; `driverConfig` is used only while it names the same two. The policy is always ephemeral. The routing keys
-//! are written last, and what the provider says stands apart, under `providerMetadata` (B25).
+//! are written last, and what the provider says stands apart, under `providerMetadata` (B25). A plugin is trusted with
+//! what its check has shown, and with no more.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,19 +16,22 @@ use lease_events::lease::vocabulary::{Policy, ReleaseStatus, WorkspaceKind};
 use serde_json::{Map, Value, json};
 
 pub use self::bridge::Bridge;
-use self::bridge::{CALL_TIMEOUT, LIST, VISIBILITY_DELAY};
+use self::bridge::{CALL_TIMEOUT, VISIBILITY_DELAY};
 pub(in crate::drivers) use self::bridge::{Target, Who};
 use self::config::PluginConfig;
 use self::outcome::Failure;
 pub(in crate::drivers) use self::outcome::settled;
+pub use self::schema::own_config_faults;
 use self::wire::ProviderLease;
 use super::{
-    Acquired, Command, DriverTraits, EnvironmentDriver, Execution, Held, InvalidConfig, LeasePlan, LeaseScope, Listed,
-    OnResumeFailure, Outcome, OutputSink, PlanRequest, ProbeReport, ProbeScope, Realized, RemotePlace, Resumed,
-    SyncStrategy, Workspace,
+    Acquired, Command, Diagnostic, DriverTraits, EnvironmentDriver, Execution, Held, IDENTITY_FIELDS, InvalidConfig,
+    LeasePlan, LeaseScope, Listed, OnResumeFailure, Outcome, OutputSink, PlanRequest, ProbeReport, ProbeScope,
+    Realized, RemotePlace, Resumed, Severity, SyncStrategy, Workspace,
 };
 use crate::workers::manifest::{DriverDeclaration, DriverKind};
 use crate::workers::registry::InstalledPlugin;
+
+pub mod conformance;
 
 pub(in crate::drivers) mod bridge;
 pub(in crate::drivers) mod wire;
@@ -107,7 +111,15 @@ fn acquired(routed: &Routed, lease: ProviderLease) -> Acquired {
         "driverKey": driver_key,
         "providerMetadata": lease.metadata,
     });
-    Acquired { provider_lease_id: lease.id, metadata: wire::object(Some(&metadata)), expires_at: lease.expires_at }
+    let mut metadata = wire::object(Some(&metadata));
+    metadata.extend(identity(&routed.driver));
+    Acquired { provider_lease_id: lease.id, metadata, expires_at: lease.expires_at }
+}
+
+/// What the lease records of the plugin's declaration by which a sandbox is known; later manifests change nothing of it.
+pub(in crate::drivers) fn identity(driver: &DriverDeclaration) -> Option<(String, Value)> {
+    let fields = &driver.identity_fields;
+    (!fields.is_empty()).then(|| (IDENTITY_FIELDS.to_owned(), json!(fields)))
 }
 
 /// The provider's own metadata of a lease.
@@ -124,16 +136,16 @@ impl EnvironmentDriver for PluginDriver {
     fn traits(&self, config: &Value) -> DriverTraits {
         let config = PluginConfig::parse(config).ok();
         let found = config.and_then(|config| self.find(&config.plugin_key, &config.driver_key));
-        let supports = |method| {
-            found.as_ref().is_some_and(|(plugin, _)| self.bridge.workers.is_known_to_support(plugin.key(), method))
-        };
+        let (trust, reusable) = found.map_or_else(Default::default, |(plugin, driver)| {
+            (plugin.trust(&driver.driver_key), driver.supports_reusable_leases)
+        });
         DriverTraits {
             effect_free: false,
-            idempotent_acquire: false,
-            can_list: supports(LIST),
-            can_confirm_absence: false,
-            supports_reuse: found.as_ref().is_some_and(|(_, driver)| driver.supports_reusable_leases),
-            visibility_delay: VISIBILITY_DELAY,
+            idempotent_acquire: trust.idempotent_acquire,
+            can_list: trust.can_list,
+            can_confirm_absence: trust.can_confirm_absence,
+            supports_reuse: reusable && trust.supports_reuse,
+            visibility_delay: trust.visibility_delay().unwrap_or(VISIBILITY_DELAY),
             call_timeout: self.bridge.limit(CALL_TIMEOUT),
         }
     }
@@ -170,7 +182,10 @@ impl EnvironmentDriver for PluginDriver {
     async fn probe(&self, scope: &ProbeScope, config: &Value) -> ProbeReport {
         let invalid = match PluginConfig::parse(config) {
             Ok(config) => match self.route(config) {
-                Ok(routed) => return self.bridge.probe(routed.target(Who::Look(scope), CALL_TIMEOUT)).await,
+                Ok(routed) => {
+                    let report = self.bridge.probe(routed.target(Who::Look(scope), CALL_TIMEOUT)).await;
+                    return with_check(report, &routed.plugin, &routed.driver);
+                }
                 Err(failure) => InvalidConfig { faults: vec![failure.fault().message.clone()] },
             },
             Err(invalid) => invalid,
@@ -254,10 +269,45 @@ impl EnvironmentDriver for PluginDriver {
     async fn list(&self, scope: &ProbeScope, config: &Value) -> Outcome<Vec<Listed>> {
         let effect = async {
             let routed = self.route_config(config)?;
+            if !routed.plugin.trust(&routed.driver.driver_key).can_list {
+                return Err(not_shown_to_list(routed.plugin.key(), &routed.driver));
+            }
             self.bridge.list(routed.target(Who::Look(scope), CALL_TIMEOUT)).await
         };
         settled(effect.await)
     }
+}
+
+/// A listing that was not shown to be whole proves nothing.
+pub(in crate::drivers) fn not_shown_to_list(plugin_key: &str, driver: &DriverDeclaration) -> Failure {
+    let sentence = format!(
+        "The listing of driver \"{}\" is not relied on, since no check has shown that it is whole; run \
+         `lease-ledger plugin check {plugin_key} --driver {}`.",
+        driver.driver_key, driver.driver_key
+    );
+    Failure::Refused(Fault::new("not-supported", sentence))
+}
+
+/// A report that tells whether the driver was checked.
+pub(in crate::drivers) fn with_check(
+    mut report: ProbeReport,
+    plugin: &InstalledPlugin,
+    driver: &DriverDeclaration,
+) -> ProbeReport {
+    if !plugin.checks.contains_key(&driver.driver_key) {
+        report.diagnostics.push(Diagnostic {
+            severity: Severity::Info,
+            message: format!(
+                "The driver \"{}\" was not checked: nothing of it is reused, and an operator settles what is unknown; \
+                 run `lease-ledger plugin check {} --driver {}`.",
+                driver.driver_key,
+                plugin.key(),
+                driver.driver_key
+            ),
+            code: Some("not-checked".to_owned()),
+        });
+    }
+    report
 }
 
 /// The plugin says that what one lease leaves is not for another.

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::drivers::InvalidConfig;
 use crate::drivers::secrets::SecretRef;
 use crate::secrets::fields;
+use crate::workers::manifest::Manifest;
 
 /// How deep a schema is followed: far deeper than any config, and an end for one that is built to have none.
 const DEPTH_MAX: usize = 32;
@@ -47,6 +48,30 @@ pub(in crate::drivers) fn check(
         }
     }
     if faults.is_empty() { Ok(()) } else { Err(InvalidConfig { faults }) }
+}
+
+/// What is wrong with a plugin's own config, by the `instanceConfigSchema` of its manifest; each fault a sentence.
+/// Secrets have no place in it: it is given to every call's worker, and no company's.
+#[must_use]
+pub fn own_config_faults(manifest: &Manifest, config: Option<&Value>) -> Vec<String> {
+    let schema = manifest.raw.get("instanceConfigSchema").filter(|schema| schema.is_object());
+    let config = config.and_then(Value::as_object).cloned().unwrap_or_default();
+    let secret =
+        secret_fields(schema).into_iter().filter(|path| at(&config, path).is_some_and(|value| !value.is_null()));
+    let told: Vec<String> = secret
+        .map(|path| {
+            format!(
+                "\"{}\" is a secret, and a plugin's own config holds none; put it into the config of the driver, or \
+                 grant a variable.",
+                dotted(&path)
+            )
+        })
+        .collect();
+    if !told.is_empty() {
+        return told;
+    }
+    let owner = format!("plugin \"{}\"", manifest.id);
+    check(schema, &config, &owner, &[]).map_or_else(|invalid| invalid.faults, |()| Vec::new())
 }
 
 /// Whether what stands at a secret field is a reference, or nothing.
@@ -117,6 +142,21 @@ pub(in crate::drivers) fn name_references(config: &mut Map<String, Value>, refer
     for (path, reference) in references {
         if let Some(place) = at_mut(config, path) {
             *place = Value::from(reference.secret_id.to_string());
+        }
+    }
+}
+
+/// Replaces the texts that stand in secret fields.
+pub(in crate::drivers) fn replace_texts(
+    config: &mut Map<String, Value>,
+    fields: &[String],
+    mut by: impl FnMut(String) -> Value,
+) {
+    for path in fields {
+        if let Some(place) = at_mut(config, path)
+            && let Value::String(text) = place
+        {
+            *place = by(std::mem::take(text));
         }
     }
 }
@@ -207,6 +247,28 @@ mod tests {
     }
 
     #[test]
+    fn a_plugins_own_config_keeps_its_schema_and_holds_no_secret() {
+        let manifest = |own: Value| {
+            let raw = json!({
+                "id": "p", "apiVersion": 1, "version": "1.0.0", "displayName": "P", "capabilities": [],
+                "entrypoints": { "worker": "w.mjs" }, "instanceConfigSchema": own,
+            });
+            Manifest::parse(raw).unwrap()
+        };
+        let mut own = schema();
+        own["required"] = json!(["region"]);
+        let declared = manifest(own);
+        assert!(own_config_faults(&declared, Some(&json!({ "region": "eu" }))).is_empty());
+        let faults = own_config_faults(&declared, None).join(" ");
+        assert!(faults.starts_with("The config of plugin \"p\": "), "{faults}");
+        for secret in [json!("hunter2"), reference()] {
+            let faults = own_config_faults(&declared, Some(&json!({ "region": "eu", "apiKey": secret }))).join(" ");
+            assert!(faults.starts_with("\"apiKey\" is a secret, and") && !faults.contains("hunter2"), "{faults}");
+        }
+        assert!(own_config_faults(&manifest(Value::Null), Some(&json!({ "anything": 1 }))).is_empty());
+    }
+
+    #[test]
     fn values_come_in_and_go_out_again() {
         let fields = secret_fields(Some(&schema()));
         let config = map(json!({ "apiKey": reference(), "deep": { "token": reference(), "x": 1 }, "region": "eu" }));
@@ -220,6 +282,9 @@ mod tests {
             json!({ "apiKey": "v", "deep": { "token": "v", "x": 1 }, "region": "eu" })
         );
         restore(&mut filled, &found);
+        assert_eq!(filled, config);
+        fill(&mut filled, &values);
+        replace_texts(&mut filled, &fields, |text| if text == "v" { reference() } else { Value::Null });
         assert_eq!(filled, config);
     }
 }

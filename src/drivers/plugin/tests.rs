@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use lease_events::id::LedgerId;
 use lease_events::seam::{Ids, SystemIds};
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -14,17 +15,23 @@ use super::{Bridge, PluginDriver};
 use crate::drivers::contract::{Subject, command, done, keeps_the_contract, refused};
 use crate::drivers::secrets::{SecretError, SecretReader, SecretRef, SecretResolver};
 use crate::drivers::{EnvironmentDriver, Held, LeaseScope, Outcome, Resumed, Workspace};
-use crate::workers::host_services::NoServices;
+use crate::workers::host_services::PluginServices;
 use crate::workers::manifest::Manifest;
 use crate::workers::process::SystemLauncher;
 use crate::workers::registry::{NewPlugin, Registry, StartCommand};
 use crate::workers::supervisor::Timings;
-use crate::workers::{WorkerHost, WorkerHostParts};
+use crate::workers::trust::Trust;
+use crate::workers::{Need, WorkerHost, WorkerHostParts};
 
 mod bad;
+#[path = "../../../tests/support/example_plugin.rs"]
+mod example_plugin;
+#[path = "../../../tests/support/shown.rs"]
+mod shown;
 
-/// The published SDK in its two versions, as `tests/plugins/package.json` names them.
-pub(in crate::drivers) const SDKS: [&str; 2] = ["plugin-sdk-2026-512", "plugin-sdk-2026-916"];
+pub(in crate::drivers) use example_plugin::SDKS;
+pub(in crate::drivers) use shown::of_the_example as shown_of_the_example;
+
 /// The value of every secret in these tests.
 pub(in crate::drivers) const SECRET: &str = "canary-5d1f0a77";
 
@@ -56,10 +63,11 @@ impl Farm {
     pub(in crate::drivers) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let brief = Duration::from_millis(300);
+        let registry = Arc::new(Registry::new(folder.path().join("plugins.json"), Arc::new(SystemIds)));
         let host = WorkerHost::new(WorkerHostParts {
-            registry: Registry::new(folder.path().join("plugins.json"), Arc::new(SystemIds)),
-            launcher: Arc::new(SystemLauncher::new(Arc::new(SystemIds))),
-            services: Arc::new(NoServices),
+            services: Arc::new(PluginServices::new(Arc::clone(&registry))),
+            registry,
+            launcher: Arc::new(SystemLauncher::new(Arc::new(SystemIds), LedgerId(SystemIds.fresh()))),
             // Room for a machine under load, but brief where a worker is meant not to obey.
             timings: Timings {
                 start_wait: Duration::from_secs(30),
@@ -76,15 +84,7 @@ impl Farm {
     /// Installs the example provider, on this version of the SDK.
     pub(in crate::drivers) fn install_example(&self, sdk: &str) {
         let home = self.path().join("plugin");
-        let scope = home.join("node_modules/@paperclipai");
-        std::fs::create_dir_all(&scope).unwrap();
-        let package = repository().join("tests/plugins/node_modules").join(sdk);
-        assert!(package.is_dir(), "{} is missing: run `npm ci` in tests/plugins", package.display());
-        std::os::unix::fs::symlink(package, scope.join("plugin-sdk")).unwrap();
-        let example = repository().join("examples/provider-plugin");
-        for file in ["worker.mjs", "manifest.json", "package.json"] {
-            std::fs::copy(example.join(file), home.join(file)).unwrap();
-        }
+        example_plugin::stage(&home, sdk);
         let text = std::fs::read(home.join("manifest.json")).unwrap();
         let manifest = Manifest::parse(serde_json::from_slice(&text).unwrap()).unwrap();
         let start = StartCommand::node(&manifest, &home);
@@ -113,8 +113,13 @@ impl Farm {
         self.install(Manifest::parse(manifest).unwrap(), start);
     }
 
+    /// Records that a check has shown this of a driver.
+    pub(in crate::drivers) fn trust(&self, plugin_key: &str, driver_key: &str, trust: Trust) {
+        shown::record(self.host.registry(), plugin_key, driver_key, trust);
+    }
+
     fn install(&self, manifest: Manifest, start: StartCommand) {
-        let plugin = NewPlugin { manifest, start, grants: Vec::new(), config: json!({}) };
+        let plugin = NewPlugin { manifest, start, grants: None, config: None };
         self.host.registry().install(plugin).unwrap();
     }
 
@@ -179,7 +184,15 @@ async fn it_keeps_the_contract_on_a_worker_process_of_each_sdk() {
     for sdk in SDKS {
         let farm = Farm::new();
         farm.install_example(sdk);
-        keeps_the_contract(&subject(&farm)).await;
+        let subject = subject(&farm);
+        assert!(!subject.driver.traits(&subject.config).supports_reuse, "what was not shown is not assumed");
+        let told = || async { subject.driver.probe(&subject.probe_scope(), &subject.config).await.diagnostics };
+        assert_eq!(told().await[0].code.as_deref(), Some("not-checked"));
+        keeps_the_contract(&subject).await;
+        farm.trust("file-provider", "folders", shown_of_the_example());
+        assert!(subject.driver.traits(&subject.config).supports_reuse);
+        assert_eq!(told().await, []);
+        keeps_the_contract(&subject).await;
         farm.close().await;
     }
 }
@@ -194,7 +207,7 @@ async fn a_worker_process_is_asked_about_a_config_once_it_runs() {
         "driverConfig": { "root": farm.root(), "token": reference() },
     });
     assert_eq!(driver.validate(&config).await.unwrap(), config, "by its schema only");
-    farm.host.running("file-provider").await.unwrap();
+    farm.host.running("file-provider", Need::Work).await.unwrap();
     let normal = driver.validate(&config).await.unwrap();
     assert_eq!(normal["driverConfig"]["outputBytesMax"], 8 * 1_024 * 1_024);
     assert_eq!(normal["driverConfig"]["token"], reference(), "whatever the worker saw, the reference is kept");
@@ -235,11 +248,14 @@ async fn a_lease_finds_its_worker_process_by_its_own_record() {
     let outcome = subject.driver.destroy(&elsewhere, &held).await;
     // The example needs its root; it got {} and said so.
     assert!(matches!(&outcome, Outcome::Unknown(fault) if fault.code == "provider-error"), "{outcome:?}");
-    done(subject.driver.destroy(&scope, &held).await);
 
+    // A plugin that is disabled gives nothing, and still ends what it gave, trusted as before.
+    farm.trust("file-provider", "folders", shown_of_the_example());
     farm.host.registry().set_enabled("file-provider", false).unwrap();
-    let outcome = subject.driver.destroy(&scope, &held).await;
+    assert!(subject.driver.traits(&subject.config).can_confirm_absence);
+    let outcome = subject.driver.acquire(&scope, None).await;
     assert!(matches!(&outcome, Outcome::NotDone(fault) if fault.code == "plugin-not-ready"), "{outcome:?}");
+    done(subject.driver.destroy(&scope, &held).await);
     farm.host.registry().remove("file-provider").unwrap();
     let outcome = subject.driver.destroy(&scope, &held).await;
     assert!(matches!(&outcome, Outcome::NotDone(fault) if fault.code == "plugin-missing"), "{outcome:?}");

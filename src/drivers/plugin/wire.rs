@@ -5,13 +5,14 @@ use lease_events::id::{LeaseId, LedgerId};
 use lease_events::lease::vocabulary::ReceiptState;
 use serde_json::{Map, Value};
 
-use crate::drivers::{Diagnostic, Listed, ProbeReport, Severity};
+use crate::drivers::{Diagnostic, IDENTITY_FIELDS, Listed, ProbeReport, Severity};
 
 /// Keys of lease metadata that are the host's own (B25): no provider writes them, and none gets them back (B12).
-const HOST_KEYS: [&str; 11] = [
+const HOST_KEYS: [&str; 12] = [
     "driver",
     "driverKey",
     "executionWorkspaceMode",
+    IDENTITY_FIELDS,
     "leasePolicy",
     "plugin",
     "pluginId",

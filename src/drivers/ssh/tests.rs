@@ -15,6 +15,8 @@ use crate::drivers::{
 };
 
 mod leaks;
+#[path = "../../../tests/support/sshd.rs"]
+mod server;
 mod sshd;
 
 /// Whether a process with this command line is there.

@@ -13,6 +13,7 @@ pub mod execute;
 pub mod lease;
 pub mod ledger;
 mod moment;
+pub mod plugin;
 pub mod problem;
 pub mod projection;
 pub(crate) mod read;

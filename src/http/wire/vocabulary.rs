@@ -6,6 +6,8 @@ use utoipa::openapi::schema::Type;
 use utoipa::openapi::{ObjectBuilder, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
+use crate::drivers::plugin::conformance::case::Fact;
+
 macro_rules! schemas {
     ($($name:ident, $about:literal, $words:expr;)*) => {$(
         #[doc = $about]
@@ -40,6 +42,9 @@ schemas! {
     AcquiredHow, "How a lease came to its provider lease: a new one, one that another lease left, or the one that the run holds already.", ["fresh", "reused", "held"];
     OutputStream, "Which of a command's two outputs.", ["stdout", "stderr"];
     Severity, "How bad a finding is.", ["info", "warning", "error"];
+    DeclaredDriverKind, "What a plugin's driver is: a driver of the `plugin` driver, or a provider of the `sandbox` driver.", ["environment_driver", "sandbox_provider"];
+    WorkerState, "Where a plugin's worker is in the process that answers: nobody needed it yet or it was stopped, it starts, it answers, it ended by itself and is started again after a while, or it did so too often.", crate::commands::plugin::WorkerState::WORDS;
+    TrustFact, "What a check may show of a plugin's driver, so that the ledger counts on it (docs/plugins.md).", Fact::ALL.map(Fact::name);
     FailureClass, "What a caller can do about a failure.", FAILURE_CLASSES;
 }
 

@@ -42,7 +42,7 @@ impl Safe {
         let resolver = OnceLock::new();
         let settings = SecretSettings::default();
         let ids = Arc::new(CountedIds::default());
-        let ledger = wiring::open_in_memory(SimulatedClock::start(), ids, &settings, |given| {
+        let ledger = wiring::open_in_memory(SimulatedClock::start(), ids, &settings, |given, _| {
             Ok(drivers(resolver.get_or_init(|| given)))
         });
         Self::of(ledger, resolver)
@@ -53,7 +53,7 @@ impl Safe {
         let resolver = OnceLock::new();
         let (clock, ids) = (Arc::new(SystemClock), Arc::new(SystemIds));
         let ledger =
-            wiring::open_sqlite(path, clock, ids, settings, |given| Ok(drivers(resolver.get_or_init(|| given))));
+            wiring::open_sqlite(path, clock, ids, settings, |given, _| Ok(drivers(resolver.get_or_init(|| given))));
         Self::of(ledger.await, resolver)
     }
 

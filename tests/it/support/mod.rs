@@ -114,10 +114,12 @@ impl Bench {
     pub(crate) fn new() -> Self {
         let clock = SimulatedClock::start();
         let provider = FakeProvider::in_memory(clock.clone());
-        let ledger =
-            wiring::open_in_memory(clock.clone(), Arc::new(CountedIds::default()), &SecretSettings::default(), |_| {
-                Ok(drivers(&provider))
-            });
+        let ledger = wiring::open_in_memory(
+            clock.clone(),
+            Arc::new(CountedIds::default()),
+            &SecretSettings::default(),
+            |_, _| Ok(drivers(&provider)),
+        );
         let ledger = ledger.expect("memory is always there");
         Self { ledger, clock, provider }
     }

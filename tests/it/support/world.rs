@@ -173,7 +173,7 @@ impl World {
         let store = Arc::new(MortalStore { inner: self.home.store(), doom: Arc::clone(doom) });
         let ledger: Ledger = self
             .home
-            .open_through(store, seams, &SecretSettings::default(), |_| Ok(drivers))
+            .open_through(store, seams, &SecretSettings::default(), |_, _| Ok(drivers))
             .expect("memory is always there");
         Bench { ledger, clock: self.clock.clone(), provider: self.provider.clone() }
     }

@@ -153,10 +153,12 @@ async fn a_secret_that_is_not_there_stops_the_call_before_the_worker_process() {
 async fn a_worker_process_that_can_list_is_asked_for_the_company() {
     let farm = Farm::new();
     let subject = bad(&farm, "list");
-    assert!(!subject.driver.traits(&subject.config).can_list, "nobody knows before it has started");
-    serves(&subject).await;
-    assert!(subject.driver.traits(&subject.config).can_list);
     let scope = subject.probe_scope();
+    serves(&subject).await;
+    assert!(!subject.driver.traits(&subject.config).can_list, "that it has the method proves nothing");
+    assert_eq!(refused(subject.driver.list(&scope, &subject.config).await), "not-supported");
+    farm.trust("bad", "bad", Trust { can_list: true, ..Trust::default() });
+    assert!(subject.driver.traits(&subject.config).can_list);
     let listed = done(subject.driver.list(&scope, &subject.config).await);
     assert_eq!(listed[0].provider_lease_id, format!("of-{}", scope.company_id));
     assert!(listed[0].lease_id.is_some());

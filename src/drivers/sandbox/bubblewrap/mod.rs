@@ -43,7 +43,8 @@ mod probe;
 mod store;
 mod tree;
 
-const KEY: &str = "bubblewrap";
+/// Its key, as configs name it.
+pub const KEY: &str = "bubblewrap";
 /// Where a sandbox's workspace is inside.
 const CWD: &str = "/workspace";
 

@@ -35,7 +35,8 @@ pub mod script;
 
 mod shelf;
 
-const KEY: &str = "fake";
+/// Its key, as configs name it.
+pub const KEY: &str = "fake";
 const CWD: &str = "/workspace";
 
 /// The provider. Clones share everything, so that a test keeps one to look into it.

@@ -3,7 +3,8 @@
 //!
 //! **Invariants:** the worker gets the lease's own config, secrets resolved, with `reuseLease` and the time-outs, which
 //! providers of the published SDK read, but without the keys that are only this ledger's. What the provider says of a
-//! lease stands in its metadata beside the host's keys, which it cannot write (B25).
+//! lease stands in its metadata beside the host's keys, which it cannot write (B25). A provider is trusted with what its
+//! plugin's check has shown, and with no more.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,21 +18,22 @@ use serde_json::{Map, Value, json};
 use super::CALL_TIMEOUT_MARGIN;
 use super::config::SandboxConfig;
 use super::provider::{Abilities, Call, ProviderSource, SandboxProvider};
-use crate::drivers::plugin::bridge::{LIST, VISIBILITY_DELAY};
+use crate::drivers::plugin::bridge::VISIBILITY_DELAY;
 use crate::drivers::plugin::schema;
 use crate::drivers::plugin::wire::{ProviderLease, without_host_keys};
-use crate::drivers::plugin::{Bridge, Target, Who, not_reusable, settled};
+use crate::drivers::plugin::{Bridge, Target, Who, identity, not_reusable, not_shown_to_list, settled, with_check};
 use crate::drivers::{
     Acquired, Command, Execution, Held, InvalidConfig, Listed, Outcome, OutputSink, ProbeReport, ProbeScope, Realized,
     RemotePlace, Resumed, SyncStrategy, Workspace,
 };
 use crate::workers::manifest::{DriverDeclaration, DriverKind};
 use crate::workers::registry::InstalledPlugin;
+use crate::workers::trust::Trust;
 
 /// Config keys that the ledger reads, and no provider knows.
 const LEDGER_KEYS: [&str; 4] = ["provider", "leasePolicy", "onResumeFailure", "workspaceKind"];
 /// Config keys that the `sandbox` driver reads, and providers too.
-const SHARED_KEYS: [&str; 3] = ["reuseLease", "timeoutMs", "bridgeRequestTimeoutMs"];
+pub(in crate::drivers) const SHARED_KEYS: [&str; 3] = ["reuseLease", "timeoutMs", "bridgeRequestTimeoutMs"];
 /// The shells that a provider may name; commands run under the first where it names none.
 const SHELLS: [&str; 2] = ["sh", "bash"];
 
@@ -70,6 +72,10 @@ struct PluginProvider {
 }
 
 impl PluginProvider {
+    fn trust(&self) -> Trust {
+        self.plugin.trust(&self.driver.driver_key)
+    }
+
     /// A call for a lease, under the time that its config gives it (B22).
     fn target<'a>(&'a self, call: &Call<'a>) -> Target<'a> {
         let config = SandboxConfig::parse(&call.scope.config).ok();
@@ -96,6 +102,7 @@ impl PluginProvider {
         metadata.insert("pluginId".to_owned(), json!(self.plugin.plugin_id));
         metadata.insert("pluginKey".to_owned(), json!(self.plugin.key()));
         metadata.insert("sandboxProviderPlugin".to_owned(), json!(true));
+        metadata.extend(identity(&self.driver));
         Acquired { provider_lease_id: lease.id, metadata, expires_at: lease.expires_at }
     }
 
@@ -126,12 +133,13 @@ impl SandboxProvider for PluginProvider {
     }
 
     fn abilities(&self) -> Abilities {
+        let trust = self.trust();
         Abilities {
-            idempotent_acquire: false,
-            can_list: self.bridge.workers().is_known_to_support(self.plugin.key(), LIST),
-            can_confirm_absence: false,
-            supports_reuse: self.driver.supports_reusable_leases,
-            visibility_delay: VISIBILITY_DELAY,
+            idempotent_acquire: trust.idempotent_acquire,
+            can_list: trust.can_list,
+            can_confirm_absence: trust.can_confirm_absence,
+            supports_reuse: self.driver.supports_reusable_leases && trust.supports_reuse,
+            visibility_delay: trust.visibility_delay().unwrap_or(VISIBILITY_DELAY),
             workspace_kind: WorkspaceKind::Unknown,
         }
     }
@@ -149,7 +157,7 @@ impl SandboxProvider for PluginProvider {
     }
 
     async fn probe(&self, scope: &ProbeScope, config: &Map<String, Value>) -> ProbeReport {
-        self.bridge.probe(self.look(scope, config)).await
+        with_check(self.bridge.probe(self.look(scope, config)).await, &self.plugin, &self.driver)
     }
 
     async fn acquire(&self, call: Call<'_>, requested_expires_at: Option<DateTime<Utc>>) -> Outcome<Acquired> {
@@ -196,6 +204,9 @@ impl SandboxProvider for PluginProvider {
     }
 
     async fn list(&self, scope: &ProbeScope, config: &Map<String, Value>) -> Outcome<Vec<Listed>> {
+        if !self.trust().can_list {
+            return not_shown_to_list(self.plugin.key(), &self.driver).outcome();
+        }
         let listed = self.bridge.list(self.look(scope, config)).await;
         settled(listed)
     }

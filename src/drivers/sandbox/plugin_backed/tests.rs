@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::PluginProviders;
 use crate::drivers::contract::{Subject, command, done, keeps_the_contract, refused};
-use crate::drivers::plugin::tests::{Farm, SDKS, SECRET, reference};
+use crate::drivers::plugin::tests::{Farm, SDKS, SECRET, reference, shown_of_the_example};
 use crate::drivers::sandbox::SandboxDriver;
 use crate::drivers::{EnvironmentDriver, Outcome, PlanRequest, Resumed, Workspace};
 
@@ -38,7 +38,14 @@ async fn it_keeps_the_contract_on_a_worker_process_of_each_sdk() {
     for sdk in SDKS {
         let farm = Farm::new();
         farm.install_example(sdk);
-        keeps_the_contract(&subject(&farm)).await;
+        let subject = subject(&farm);
+        let request = PlanRequest { config: &subject.config, has_run: true, has_execution_workspace: true };
+        let policy = || subject.driver.plan(&request).unwrap().policy;
+        assert_eq!(policy(), Policy::Ephemeral, "what was not shown is not assumed");
+        keeps_the_contract(&subject).await;
+        farm.trust("file-provider", "folder-box", shown_of_the_example());
+        assert_eq!(policy(), Policy::ReuseByExecutionWorkspace);
+        keeps_the_contract(&subject).await;
         farm.close().await;
     }
 }
@@ -58,8 +65,9 @@ async fn a_provider_is_found_once_its_plugin_is_installed() {
     assert_eq!((&held.metadata["driver"], &held.metadata["provider"]), (&json!("sandbox"), &json!("bad-box")));
     assert_eq!((&held.metadata["pluginKey"], &held.metadata["shellCommand"]), (&json!("bad"), &json!("sh")));
     farm.host.registry().set_enabled("bad", false).unwrap();
-    let outcome = subject.driver.destroy(&scope, &held).await;
+    let outcome = subject.driver.resume(&scope, &held).await;
     assert!(matches!(&outcome, Outcome::NotDone(fault) if fault.code == "plugin-not-ready"), "{outcome:?}");
+    done(subject.driver.destroy(&scope, &held).await);
     farm.close().await;
 }
 
@@ -67,6 +75,7 @@ async fn a_provider_is_found_once_its_plugin_is_installed() {
 async fn what_cannot_be_reused_is_never_left() {
     let farm = Farm::new();
     farm.install_bad("good", &json!({ "supportsReusableLeases": false }));
+    farm.trust("bad", "bad-box", shown_of_the_example());
     let subject = bad(&farm);
     let request = PlanRequest { config: &subject.config, has_run: true, has_execution_workspace: true };
     let plan = subject.driver.plan(&request).unwrap();
