@@ -6,6 +6,7 @@
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
@@ -13,6 +14,7 @@ use lease_events::environment::EnvironmentState;
 use lease_events::id::{CompanyId, EnvironmentId, LeaseId, LedgerId, RunId, SecretId};
 use lease_events::lease::LeaseState;
 use lease_events::record::{Position, RecordedEvent};
+use lease_events::run::RunKeptAlive;
 use lease_events::secret::SecretState;
 use lease_events::store::{Direction, Subscription};
 use lease_projections::read_model::ReadModel;
@@ -30,6 +32,7 @@ use crate::commands::environment::probe::{ProbeEnvironment, probe};
 use crate::commands::environment::update::{UpdateEnvironment, update};
 use crate::commands::error::CommandError;
 use crate::commands::execute::{ExecuteAnswer, ExecuteRequest, execute};
+use crate::commands::heartbeat::{HeartbeatRequest, heartbeat};
 use crate::commands::once::{Outcome, once};
 use crate::commands::realize::{RealizeRequest, realize};
 use crate::commands::release::{ReleaseRequest, release};
@@ -45,6 +48,8 @@ use crate::drivers::{OutputSink, ProbeReport};
 use crate::queries::history::lease_history;
 use crate::queries::why::{Why, why};
 use crate::queries::{self, AsOf};
+use crate::recovery::reconcile::report::Reconciliation;
+use crate::recovery::reconcile::{ReconcileRequest, Reconciler};
 use crate::recovery::report::NamedReport;
 use crate::recovery::{self, Pass, Sweep, service};
 
@@ -56,18 +61,21 @@ pub struct Ledger {
     stopping: CancellationToken,
     at_stop: Arc<Mutex<Vec<BoxFuture<'static, ()>>>>,
     sweeps: Arc<[Arc<dyn Sweep>]>,
+    reconciler: Arc<Reconciler>,
 }
 
 impl Ledger {
     /// A ledger of these parts; `wiring` makes them.
     #[must_use]
     pub fn new(context: Context) -> Self {
+        let reconciler = Arc::<Reconciler>::default();
         Self {
             context: Arc::new(context),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
             at_stop: Arc::default(),
-            sweeps: recovery::standard().into(),
+            sweeps: recovery::standard(&reconciler).into(),
+            reconciler,
         }
     }
 
@@ -206,6 +214,16 @@ impl Ledger {
         .await
     }
 
+    /// Keeps a run alive; answers until when. Without a key: a heartbeat that is sent again is another heartbeat.
+    pub async fn heartbeat(&self, caller: Caller, request: HeartbeatRequest) -> Result<RunKeptAlive, CommandError> {
+        let target = Target::Company { company: request.company_id, run: Some(request.run_id) };
+        let caller = Caller { idempotency_key: None, ..caller };
+        self.run("heartbeat", caller, target, move |work| async move {
+            heartbeat(&work.context, &work.command, &request).await
+        })
+        .await
+    }
+
     /// Sets a secret: creates it, or gives it a new version.
     pub async fn set_secret(&self, caller: Caller, request: SetSecret) -> Result<SecretState, CommandError> {
         let target = Target::Company { company: request.company_id, run: None };
@@ -335,6 +353,22 @@ impl Ledger {
         task.await.map_err(|broken| CommandError::BrokenOff { cause: broken.to_string() })
     }
 
+    /// Sets how often recovery reconciles the ledger with its providers; every 5 minutes where nobody does.
+    pub fn reconcile_every(&self, every: Duration) {
+        self.reconciler.look_each(every);
+    }
+
+    /// Reconciles the ledger with its providers, now. Answers where they disagree, and what was done about it.
+    pub async fn reconcile(&self, request: ReconcileRequest) -> Result<Reconciliation, CommandError> {
+        if self.stopping.is_cancelled() {
+            return Err(CommandError::Stopping);
+        }
+        let pass = Pass { context: Arc::clone(&self.context), stopping: self.stopping.clone() };
+        let reconciler = Arc::clone(&self.reconciler);
+        let task = self.tasks.spawn(async move { reconciler.by_hand(&pass, request).await });
+        task.await.map_err(|broken| CommandError::BrokenOff { cause: broken.to_string() })
+    }
+
     /// Runs work of the ledger's own until it stops; `stop` waits for its end.
     pub fn in_background<F: Future<Output = ()> + Send + 'static>(&self, work: impl FnOnce(CancellationToken) -> F) {
         self.tasks.spawn(work(self.stopping.clone()));
@@ -347,9 +381,29 @@ impl Ledger {
 
     /// Takes no more commands, finishes those under way, and closes the store.
     pub async fn stop(&self) {
+        self.refuse_commands();
+        self.tasks.wait().await;
+        self.close().await;
+    }
+
+    /// Takes no more commands from now on. Those under way go on, recovery begins nothing more, questions are answered.
+    pub fn refuse_commands(&self) {
         self.stopping.cancel();
         self.tasks.close();
-        self.tasks.wait().await;
+    }
+
+    /// Takes no more commands, and waits until nothing is under way, for `within` at most. Answers how much still is:
+    /// its intents are on record, and the recovery of the next start settles it.
+    pub async fn finish(&self, within: Duration) -> usize {
+        self.refuse_commands();
+        match tokio::time::timeout(within, self.tasks.wait()).await {
+            Ok(()) => 0,
+            Err(_) => self.tasks.len(),
+        }
+    }
+
+    /// Ends what commands need, such as workers, and closes the store behind its last write. The last step of a stop.
+    pub async fn close(&self) {
         let last = std::mem::take(&mut *self.at_stop.lock().unwrap_or_else(PoisonError::into_inner));
         futures_util::future::join_all(last).await;
         self.context.store.close().await;

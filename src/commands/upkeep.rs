@@ -14,6 +14,16 @@ use super::caller::{Caller, Command};
 pub enum Did {
     /// Its time had come, and it was released.
     Expired,
+    /// Its run was kept alive, was not heard of in time, and is over: it was released.
+    RunLost,
+    /// Its run had been released before; it was released too.
+    RunEnded,
+    /// Nothing accounted for it at its provider: it was destroyed.
+    Reclaimed,
+    /// Nothing accounted for it at its provider, which did not destroy it.
+    ReclaimFailed,
+    /// What it holds is gone at its provider, and that was recorded.
+    RecordedGone,
 }
 
 impl Did {
@@ -22,6 +32,11 @@ impl Did {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Expired => "expired",
+            Self::RunLost => "run-lost",
+            Self::RunEnded => "run-ended",
+            Self::Reclaimed => "reclaimed",
+            Self::ReclaimFailed => "reclaim-failed",
+            Self::RecordedGone => "recorded-gone",
         }
     }
 }

@@ -19,6 +19,7 @@ mod ndjson;
 mod openapi;
 mod problem;
 mod projections;
+mod reconciliation;
 mod recovery;
 mod reusable_leases;
 mod runs;
@@ -121,6 +122,7 @@ fn operations() -> OpenApiRouter<Face> {
         .merge(events::routes())
         .merge(projections::routes())
         .merge(recovery::routes())
+        .merge(reconciliation::routes())
         .merge(health::routes())
         .merge(openapi::routes())
 }

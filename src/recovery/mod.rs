@@ -11,9 +11,15 @@
 //! - What is due is found through an index, never by reading the log or folding all streams.
 
 pub mod due;
+pub mod ended_runs;
 pub mod expiry;
+pub mod patience;
+pub mod reconcile;
 pub mod report;
 pub mod service;
+pub mod silent_runs;
+
+mod run_ends;
 
 use std::sync::Arc;
 
@@ -48,10 +54,16 @@ pub struct Pass {
     pub stopping: CancellationToken,
 }
 
-/// The sweeps that a ledger has, in the order of a pass by hand: what is settled or expired first may owe a cleanup.
+/// The sweeps that a ledger has, in the order of a pass by hand: what is settled or expired first may owe a cleanup, and
+/// what nobody owes is looked for last.
 #[must_use]
-pub fn standard() -> Vec<Arc<dyn Sweep>> {
-    vec![Arc::new(expiry::Expiry::default())]
+pub fn standard(reconciler: &Arc<reconcile::Reconciler>) -> Vec<Arc<dyn Sweep>> {
+    vec![
+        Arc::new(silent_runs::SilentRuns::default()),
+        Arc::new(ended_runs::EndedRuns::default()),
+        Arc::new(expiry::Expiry::default()),
+        Arc::clone(reconciler) as Arc<dyn Sweep>,
+    ]
 }
 
 /// Most looks that one sweep takes in a pass by hand: a million rows, should as many be due.

@@ -8,6 +8,7 @@ mod reuse;
 mod run;
 mod secret;
 mod serve;
+mod stop;
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
