@@ -15,6 +15,7 @@ use lease_events::id::{CompanyId, EnvironmentId, LeaseId, LedgerId, RunId, Secre
 use lease_events::lease::LeaseState;
 use lease_events::record::{Position, RecordedEvent};
 use lease_events::run::RunKeptAlive;
+use lease_events::seam::crash::{Side, Step};
 use lease_events::secret::SecretState;
 use lease_events::store::{Direction, Subscription};
 use lease_projections::read_model::ReadModel;
@@ -43,6 +44,7 @@ use crate::commands::secret::rekey::rekey;
 use crate::commands::secret::remove::{RemoveSecret, remove};
 use crate::commands::secret::rotate::{RotateSecret, rotate};
 use crate::commands::secret::set::{SetSecret, set};
+use crate::commands::waive::{WaiveRequest, waive};
 use crate::commands::{self, Context};
 use crate::drivers::{OutputSink, ProbeReport};
 use crate::queries::history::lease_history;
@@ -220,6 +222,15 @@ impl Ledger {
         let caller = Caller { idempotency_key: None, ..caller };
         self.run("heartbeat", caller, target, move |work| async move {
             heartbeat(&work.context, &work.command, &request).await
+        })
+        .await
+    }
+
+    /// Gives up the cleanup of a lease, for an operator's reason.
+    pub async fn waive(&self, caller: Caller, request: WaiveRequest) -> Result<LeaseState, CommandError> {
+        let target = Target::Lease { company: request.company_id, lease: request.lease_id };
+        self.run("waive", caller, target, move |work| async move {
+            work.once(&request, waive(&work.context, &work.command, &request)).await
         })
         .await
     }
@@ -432,8 +443,15 @@ impl Ledger {
             lease = target.lease().map(tracing::field::display), run = target.run().map(tracing::field::display),
         );
         let work_on = Arc::new(Work { context: Arc::clone(&self.context), command, company, operation });
-        let task = self.tasks.spawn(async move { work(work_on).await }.instrument(span));
-        task.await.unwrap_or_else(|broken| Err(CommandError::BrokenOff { cause: broken.to_string() }))
+        let context = Arc::clone(&self.context);
+        let task = async move {
+            let answer = work(work_on).await;
+            context.reached(Step::CommandReply, Side::Before).await;
+            answer
+        };
+        let answer = self.tasks.spawn(task.instrument(span)).await;
+        self.context.reached(Step::CommandReply, Side::After).await;
+        answer.unwrap_or_else(|broken| Err(CommandError::BrokenOff { cause: broken.to_string() }))
     }
 
     /// The company whose idempotency keys a command shares.

@@ -15,6 +15,9 @@
 //! | [`gone`] | cleanup-succeeded, or as [`release`] | none, or release |
 //! | [`destroy`] | release-requested, then destroyed or cleanup-failed | destroy |
 //! | [`expire`] | as [`release`], once its time is over | release |
+//! | [`settle`] | effect-unknown, then what the driver's recipe finds | acquire again, resume, list; then release |
+//! | [`cleanup`] | cleanup-succeeded, cleanup-failed or cleanup-escalated | destroy |
+//! | [`waive`] | cleanup-waived | none |
 //! | [`environment`] | created, updated, probed, archived | probe |
 //! | [`secret`] | created, version-added, removed; read, by whoever asks for the value | keep and delete the value |
 //!
@@ -27,6 +30,7 @@
 pub mod acquire;
 pub mod authority;
 pub mod caller;
+pub mod cleanup;
 pub mod destroy;
 pub mod effect;
 pub mod environment;
@@ -38,6 +42,8 @@ pub mod heartbeat;
 pub mod locks;
 pub mod once;
 pub mod orphan;
+pub mod owe;
+pub mod owners;
 pub mod realize;
 pub mod release;
 pub mod release_run;
@@ -46,12 +52,17 @@ pub mod resume;
 mod run;
 pub mod secret;
 pub mod session;
+pub mod settle;
 pub mod silence;
 pub mod upkeep;
+pub mod waive;
 
 use std::sync::Arc;
 
+use std::future::Future;
+
 use lease_events::id::LedgerId;
+use lease_events::seam::crash::{CrashPoint, CrashSeam, Fate, Side, Step};
 use lease_events::seam::{Clock, Ids};
 use lease_events::store::EventStore;
 use lease_projections::read_model::ReadModel;
@@ -59,6 +70,8 @@ use lease_projections::read_model::ReadModel;
 use crate::drivers::Drivers;
 use crate::secrets::SecretProviders;
 use locks::KeyedLocks;
+use owe::CareSettings;
+use owners::Owners;
 
 /// All that a command may use.
 pub struct Context {
@@ -78,6 +91,29 @@ pub struct Context {
     pub ids: Arc<dyn Ids>,
     /// This process, as in-flight effects name their owner.
     pub owner: String,
+    /// Which other processes are dead.
+    pub owners: Arc<dyn Owners>,
+    /// How owed cleanup is tried again, and what is never destroyed by the ledger itself.
+    pub care: CareSettings,
+    /// What happens at crash points: nothing, but in tests.
+    pub crash: Arc<dyn CrashSeam>,
     /// Who in this process runs an effect of which lease, or a command of which id.
     pub locks: KeyedLocks,
+}
+
+impl Context {
+    /// A command has come to one side of a step: where a test says so, it goes no further.
+    pub async fn reached(&self, step: Step, side: Side) {
+        if self.crash.reached(CrashPoint { step, side }) == Fate::Park {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Takes a step, with its crash points before and after.
+    pub async fn step<T>(&self, step: Step, work: impl Future<Output = T>) -> T {
+        self.reached(step, Side::Before).await;
+        let result = work.await;
+        self.reached(step, Side::After).await;
+        result
+    }
 }

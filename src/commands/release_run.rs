@@ -8,6 +8,7 @@ use lease_events::lease::LeaseState;
 use lease_events::lease::vocabulary::{Reason, ReleaseStatus};
 use lease_events::record::Position;
 use lease_events::run::{RunEvent, RunReleased};
+use lease_events::seam::crash::Step;
 use serde::Serialize;
 
 use super::Context;
@@ -46,7 +47,7 @@ pub async fn release_run(
     command: &Command,
     request: &ReleaseRunRequest,
 ) -> Result<RunReleaseReport, CommandError> {
-    let remembered_at = remember(context, command, request).await?;
+    let remembered_at = context.step(Step::ReleaseRunIntent, remember(context, command, request)).await?;
     let run = (request.company_id, request.run_id);
     release_leases(context, command, run, request.status, remembered_at).await
 }

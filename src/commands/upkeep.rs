@@ -1,44 +1,61 @@
 //! What the ledger does of its own accord: the actor, and the words for what came of it. The commands that it runs are
-//! chosen by `recovery`, and stand beside all others: [`super::expire`], and those that settle and clean up.
+//! chosen by `recovery`, and stand beside all others: [`super::expire`], [`super::settle`], [`super::cleanup`].
 
 use lease_events::id::CommandId;
 use lease_events::record::ActorKind;
-use serde::{Deserialize, Serialize};
 
 use super::Context;
 use super::caller::{Caller, Command};
 
-/// What was done to a lease.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Did {
-    /// Its time had come, and it was released.
-    Expired,
-    /// Its run was kept alive, was not heard of in time, and is over: it was released.
-    RunLost,
-    /// Its run had been released before; it was released too.
-    RunEnded,
-    /// Nothing accounted for it at its provider: it was destroyed.
-    Reclaimed,
-    /// Nothing accounted for it at its provider, which did not destroy it.
-    ReclaimFailed,
-    /// What it holds is gone at its provider, and that was recorded.
-    RecordedGone,
+macro_rules! words {
+    ($($(#[$doc:meta])* $variant:ident = $word:literal,)*) => {
+        /// What was done to a lease.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Did { $($(#[$doc])* $variant,)* }
+
+        impl Did {
+            /// As reports spell it.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word,)* }
+            }
+        }
+    };
 }
 
-impl Did {
-    /// As reports spell it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Expired => "expired",
-            Self::RunLost => "run-lost",
-            Self::RunEnded => "run-ended",
-            Self::Reclaimed => "reclaimed",
-            Self::ReclaimFailed => "reclaim-failed",
-            Self::RecordedGone => "recorded-gone",
-        }
-    }
+words! {
+    /// Its time had come, and it was released.
+    Expired = "expired",
+    /// What its acquire made, or took over, was found: its run has it.
+    Adopted = "adopted",
+    /// Its release was run to its end; what was found for an acquire that nobody wants any more was released.
+    Finished = "finished",
+    /// Its acquire came to nothing, for certain.
+    GivenUp = "given-up",
+    /// What it had claimed went back to the lease that held it before, and its acquire came to nothing.
+    GivenBack = "given-back",
+    /// What became of its effect is not known yet; it is looked at again.
+    StillUnknown = "still-unknown",
+    /// What it left was destroyed, or is gone.
+    CleanedUp = "cleaned-up",
+    /// The provider failed to destroy what it left; it is tried again.
+    CleanupFailed = "cleanup-failed",
+    /// The provider was not reached, which does not count as a try.
+    NotReached = "not-reached",
+    /// An operator must look; it is still tried daily.
+    Escalated = "escalated",
+    /// What it left is kept, and an operator must say what shall become of it.
+    Kept = "kept",
+    /// Its run was kept alive, was not heard of in time, and is over: it was released.
+    RunLost = "run-lost",
+    /// Its run had been released before; it was released too.
+    RunEnded = "run-ended",
+    /// Nothing accounted for it at its provider: it was destroyed.
+    Reclaimed = "reclaimed",
+    /// Nothing accounted for it at its provider, which did not destroy it.
+    ReclaimFailed = "reclaim-failed",
+    /// What it holds is gone at its provider, and that was recorded.
+    RecordedGone = "recorded-gone",
 }
 
 /// One thing that was done, and why.

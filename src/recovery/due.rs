@@ -160,7 +160,8 @@ impl DueRows {
         }
     }
 
-    fn waits(&self, lease_id: LeaseId) -> bool {
+    /// Whether this row failed lately, and is left alone.
+    pub(super) fn waits(&self, lease_id: LeaseId) -> bool {
         self.failed().get(&lease_id).is_some_and(|failed| failed.until > Instant::now())
     }
 

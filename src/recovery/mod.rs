@@ -10,6 +10,7 @@
 //!   restart, a provider that was away) does not storm it.
 //! - What is due is found through an index, never by reading the log or folding all streams.
 
+pub mod cleaning;
 pub mod due;
 pub mod ended_runs;
 pub mod expiry;
@@ -17,6 +18,7 @@ pub mod patience;
 pub mod reconcile;
 pub mod report;
 pub mod service;
+pub mod settling;
 pub mod silent_runs;
 
 mod run_ends;
@@ -59,9 +61,12 @@ pub struct Pass {
 #[must_use]
 pub fn standard(reconciler: &Arc<reconcile::Reconciler>) -> Vec<Arc<dyn Sweep>> {
     vec![
+        Arc::new(settling::Settling::acquires()),
+        Arc::new(settling::Settling::releases()),
         Arc::new(silent_runs::SilentRuns::default()),
         Arc::new(ended_runs::EndedRuns::default()),
         Arc::new(expiry::Expiry::default()),
+        Arc::new(cleaning::Cleaning::default()),
         Arc::clone(reconciler) as Arc<dyn Sweep>,
     ]
 }

@@ -26,25 +26,25 @@ const CANDIDATES_MAX: usize = 8;
 const NEAR_MISSES_MAX: usize = 3;
 
 /// What an acquire looks at, and what it has found so far.
-pub(super) struct Candidates {
+pub(in crate::commands) struct Candidates {
     /// Leases to try to claim, best first.
-    pub(super) to_claim: Vec<LeaseId>,
+    pub(in crate::commands) to_claim: Vec<LeaseId>,
     fingerprint: String,
     seen: Vec<Candidate>,
 }
 
 /// A sandbox that this acquire alone may resume.
-pub(super) struct Claimed {
+pub(in crate::commands) struct Claimed {
     /// The lease that gave it up.
-    pub(super) lease_id: LeaseId,
+    pub(in crate::commands) lease_id: LeaseId,
     /// What it held.
-    pub(super) held: Held,
+    pub(in crate::commands) held: Held,
     /// The token to resume it under.
-    pub(super) next_token: u64,
+    pub(in crate::commands) next_token: u64,
 }
 
 /// How a resume is to be taken.
-pub(super) enum Judgement {
+pub(in crate::commands) enum Judgement {
     /// It is the same sandbox, and this lease's now.
     Resumed(LeaseResumed),
     /// It is not: gone, another one, or simply not resumed.
@@ -53,12 +53,17 @@ pub(super) enum Judgement {
 
 impl Candidates {
     /// The decision as it stands.
-    pub(super) fn decided(&self, chosen: Option<LeaseId>) -> LeaseReuseDecided {
+    pub(in crate::commands) fn decided(&self, chosen: Option<LeaseId>) -> LeaseReuseDecided {
         LeaseReuseDecided { candidates: self.seen.clone(), chosen }
     }
 
     /// The decision after the chosen one could not be resumed: a fresh one, or none.
-    pub(super) fn not_resumed(&mut self, lease_id: LeaseId, verdict: Verdict, fault: &Fault) -> LeaseReuseDecided {
+    pub(in crate::commands) fn not_resumed(
+        &mut self,
+        lease_id: LeaseId,
+        verdict: Verdict,
+        fault: &Fault,
+    ) -> LeaseReuseDecided {
         for candidate in self.seen.iter_mut().filter(|candidate| candidate.lease_id == lease_id) {
             candidate.verdict = verdict;
             candidate.detail = Some(fault.message.clone());
@@ -73,7 +78,7 @@ impl Candidates {
 }
 
 /// What the projection suggests: an index look-up by fingerprint, whose cost does not grow with history.
-pub(super) async fn candidates(
+pub(in crate::commands) async fn candidates(
     context: &Context,
     plan: &LeasePlan,
     requested: &LeaseRequested,
@@ -114,7 +119,7 @@ fn difference(requested: &LeaseRequested, reusable: &ReusableLease) -> String {
 
 /// Claims the first candidate that nobody else gets (step 2). Decided on each candidate's own stream, never on the
 /// projection.
-pub(super) async fn claim(
+pub(in crate::commands) async fn claim(
     context: &Context,
     command: &Command,
     candidates: &mut Candidates,
@@ -166,7 +171,7 @@ fn obstacle(state: &LeaseState, fingerprint: &str) -> Option<(Verdict, String)> 
 }
 
 /// How the resume of a claimed sandbox is to be taken. Only what is provably the same sandbox is trusted (B16).
-pub(super) fn judge(claimed: &Claimed, outcome: Outcome<Resumed>) -> Judgement {
+pub(in crate::commands) fn judge(claimed: &Claimed, outcome: Outcome<Resumed>) -> Judgement {
     match outcome {
         Outcome::Done(Resumed::Same(now_held)) if is_same(&claimed.held, &now_held) => {
             Judgement::Resumed(resumed(now_held, claimed.next_token, Some(claimed.lease_id)))
@@ -187,21 +192,22 @@ pub(super) fn judge(claimed: &Claimed, outcome: Outcome<Resumed>) -> Judgement {
 
 /// Records on the stream of the lease that gave it up what became of the claimed sandbox: gone, or kept for
 /// inspection in its own name again, since it may hold somebody's work (B16).
-pub(super) async fn give_back(
+pub(in crate::commands) async fn give_back(
     context: &Context,
     command: &Command,
     claimed: &Claimed,
+    by_lease_id: LeaseId,
     verdict: Verdict,
     fault: &Fault,
 ) -> Result<(), CommandError> {
     let follow_up = command.follow_up("settle the claim");
     let mut session = LeaseSession::load(context, &follow_up, claimed.lease_id).await?;
-    if session.written() > 0 {
-        return Ok(());
-    }
     session
         .append_outcome(|state| {
-            if verdict == Verdict::ResumeFailed {
+            if !state.is_claimed_away() || state.claimed_by != Some(by_lease_id) {
+                // It went back before.
+                Vec::new()
+            } else if verdict == Verdict::ResumeFailed {
                 vec![
                     LeaseReleased {
                         status: LeaseStatus::Retained,

@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 use lease_events::lease::LeaseState;
-use lease_events::lease::vocabulary::{LeaseStatus, WorkspaceKind};
+use lease_events::lease::vocabulary::LeaseStatus;
 
 use super::Suspect;
 use crate::commands::Context;
@@ -94,7 +94,7 @@ async fn over(
     if lease.driver != suspect.driver {
         return Ok(left(format!("lease {lease_id} is of driver {}, not {}", lease.driver, suspect.driver)));
     }
-    if lease.workspace_kind == WorkspaceKind::SoleCopy {
+    if context.care.protects(lease.workspace_kind) {
         return Ok(left(format!("{id} may hold the only copy of somebody's work (lease {lease_id})")));
     }
     let waived = |event: &lease_events::record::RecordedEvent| &*event.event_type == "lease-cleanup-waived";
@@ -115,7 +115,7 @@ fn without_lease(context: &Context, suspect: &Suspect) -> Assessment {
     let id = &suspect.listed.provider_lease_id;
     let request = PlanRequest { config: &suspect.config, has_run: false, has_execution_workspace: false };
     let plan = context.drivers.get(&suspect.driver).and_then(|driver| driver.plan(&request).ok());
-    if plan.is_none_or(|plan| plan.workspace_kind == WorkspaceKind::SoleCopy) {
+    if plan.is_none_or(|plan| context.care.protects(plan.workspace_kind)) {
         return left(format!("{id} may hold the only copy of somebody's work, and its lease is not in the ledger"));
     }
     if suspect.listed.created_at.unwrap_or(suspect.seen_since) + GRACE > context.clock.now() {

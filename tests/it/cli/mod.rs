@@ -4,6 +4,7 @@ mod help;
 mod history;
 mod interrupt;
 mod misuse;
+mod reconcile;
 mod reuse;
 mod run;
 mod secret;

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use lease_events::seam::{Ids, SystemIds};
+use lease_ledger::workers::manifest::Manifest;
+use lease_ledger::workers::registry::{NewPlugin, Registry, StartCommand};
 use rustix::process::{Pid, Signal, test_kill_process};
 use serde_json::{Value, json};
 
@@ -97,6 +99,45 @@ fn a_stop_under_load_loses_nothing_that_was_acknowledged() {
     assert!(leases.iter().all(|lease| text(lease, "status") == "active"), "all that was begun was finished");
     let listed: Vec<&str> = leases.iter().map(|lease| text(lease, "id")).collect();
     assert!(acquired.iter().all(|lease| listed.contains(&lease.as_str())), "{acquired:?} of {listed:?}");
+}
+
+/// The processes whose command lines hold this text.
+fn processes_with(mark: &str) -> Vec<String> {
+    let lines = std::fs::read_dir("/proc").expect("Linux").filter_map(|entry| {
+        let bytes = std::fs::read(entry.ok()?.path().join("cmdline")).ok()?;
+        Some(String::from_utf8_lossy(&bytes).replace('\0', " "))
+    });
+    lines.filter(|line| line.contains(mark)).collect()
+}
+
+#[test]
+fn a_stop_leaves_no_worker() {
+    let home = Home::new();
+    // The folder's name is in the worker's command line, and in nobody else's who runs by then.
+    let mark = format!("mark-of-{}", SystemIds.fresh());
+    let worker = crate::tidy::root().join("tests/plugins/bad-worker.mjs");
+    let manifest = json!({
+        "id": "bad", "apiVersion": 1, "version": "1.0.0", "displayName": "Bad", "author": "x",
+        "capabilities": ["environment.drivers.register"], "entrypoints": { "worker": "bad-worker.mjs" },
+        "environmentDrivers": [{ "driverKey": "bad", "displayName": "Bad", "configSchema": { "properties": {} } }],
+    });
+    let start = StartCommand {
+        program: "node".to_owned(),
+        args: vec![worker.to_str().expect("UTF-8").to_owned(), "none".to_owned(), mark.clone()],
+        directory: None,
+    };
+    let registry = Registry::new(home.folder.path().join("plugins.json"), Arc::new(SystemIds));
+    let manifest = Manifest::parse(manifest).expect("a manifest");
+    registry.install(NewPlugin { manifest, start, grants: Vec::new(), config: json!({}) }).expect("installed");
+
+    let (mut server, _) = home.serve(&[]);
+    let config = ["--config", "pluginKey=bad", "--config", "driverKey=bad"];
+    home.done(&[&["environment", "create", "e", "--driver", "plugin"][..], &config].concat());
+    home.done(&["lease", "acquire", "e"]);
+    assert_eq!(processes_with(&mark).len(), 1);
+    server.signal(Signal::TERM);
+    assert_eq!(server.code(), Some(0));
+    assert_eq!(processes_with(&mark), Vec::<String>::new());
 }
 
 #[test]

@@ -9,6 +9,7 @@ use lease_events::lease::vocabulary::{LeaseStatus, Reason};
 use lease_events::record::{Actor, ActorKind, Metadata};
 use lease_events::seam::Clock;
 use lease_ledger::commands::renew::RenewRequest;
+use lease_ledger::commands::upkeep::Did;
 use serde_json::json;
 
 use crate::support::{Bench, acquire_request, caller, fake, operator, run};
@@ -105,7 +106,7 @@ async fn a_pass_by_hand_tells_what_it_did_and_why() {
     let expiry = reports.iter().find(|report| report.sweep == "expiry").expect("it looked");
     assert_eq!(expiry.report.rows.len(), 1);
     let row = &expiry.report.rows[0];
-    assert_eq!((row.lease_id, row.did.map(|did| did.as_str())), (Some(lease.lease_id), Some("expired")));
+    assert_eq!((row.lease_id, row.did.map(Did::as_str)), (Some(lease.lease_id), Some("expired")));
     assert!(row.because.starts_with("its time was over at 2026-01-01T00:00:05Z"), "{}", row.because);
     assert_eq!(expiry.report.next_due, next.expires_at);
     let again = bench.ledger.recover().await.expect("a pass");

@@ -1,5 +1,11 @@
 //! Recovery: whatever died, whenever, nothing leaks, nothing is lost, nothing is held twice.
 
+mod audit;
+mod cleaning;
+mod dying;
 mod expiry;
+mod listing;
 mod reconcile;
 mod runs;
+mod script;
+mod settling;

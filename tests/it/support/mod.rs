@@ -1,6 +1,8 @@
 //! What the topics share: a simulated clock and counted ids, and a ledger in memory whose fake provider a test can
 //! look into.
 
+pub(crate) mod world;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -163,6 +165,14 @@ impl Bench {
     pub(crate) async fn story(&self, lease_id: LeaseId) -> Vec<String> {
         let events = self.ledger.history(lease_id, None).await.expect("the lease is there");
         events.iter().map(|recorded| recorded.event_type.trim_start_matches("lease-").to_owned()).collect()
+    }
+
+    /// Lets hours pass: the wall clock jumps in steps, and between them whatever is due is seen to.
+    pub(crate) async fn hours(&self, hours: u32) {
+        for _ in 0..hours * 4 {
+            self.clock.skip(TimeDelta::minutes(15));
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        }
     }
 
     /// How many sandboxes the provider holds.

@@ -188,12 +188,7 @@ impl FakeProvider {
     }
 
     /// Changes a record after its label and token were looked at. `None` where it is not there.
-    fn change<T>(
-        &self,
-        call: Call<'_>,
-        lease: &lease_events::id::LeaseId,
-        change: impl FnOnce(&mut Thing) -> T,
-    ) -> Outcome<Option<T>> {
+    fn change<T>(&self, call: Call<'_>, lease: &LeaseId, change: impl FnOnce(&mut Thing) -> T) -> Outcome<Option<T>> {
         shelved(self.shelf.update(*lease, |thing| {
             check(call, thing)?;
             thing.fencing_token = call.scope.fencing_token;
