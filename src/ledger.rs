@@ -6,13 +6,16 @@
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
 
 use lease_events::environment::EnvironmentState;
 use lease_events::id::{CompanyId, EnvironmentId, LeaseId, LedgerId, RunId, SecretId};
 use lease_events::lease::LeaseState;
 use lease_events::record::{Position, RecordedEvent};
+use lease_events::run::RunKeptAlive;
 use lease_events::seam::crash::{Side, Step};
 use lease_events::secret::SecretState;
 use lease_events::store::{Direction, Subscription};
@@ -31,6 +34,7 @@ use crate::commands::environment::probe::{ProbeEnvironment, probe};
 use crate::commands::environment::update::{UpdateEnvironment, update};
 use crate::commands::error::CommandError;
 use crate::commands::execute::{ExecuteAnswer, ExecuteRequest, execute};
+use crate::commands::heartbeat::{HeartbeatRequest, heartbeat};
 use crate::commands::once::{Outcome, once};
 use crate::commands::plugin::{self, InstallPlugin, Installed, PluginFault, PluginState};
 use crate::commands::realize::{RealizeRequest, realize};
@@ -48,6 +52,9 @@ use crate::drivers::{OutputSink, ProbeReport};
 use crate::queries::history::lease_history;
 use crate::queries::why::{Why, why};
 use crate::queries::{self, AsOf};
+use crate::recovery::late::{self, LateLease};
+use crate::recovery::reconcile::report::Reconciliation;
+use crate::recovery::reconcile::{ReconcileRequest, Reconciler};
 use crate::recovery::report::NamedReport;
 use crate::recovery::{self, Pass, Sweep, service};
 use crate::workers::WorkerHost;
@@ -61,18 +68,21 @@ pub struct Ledger {
     at_stop: Arc<Mutex<Vec<BoxFuture<'static, ()>>>>,
     sweeps: Arc<[Arc<dyn Sweep>]>,
     workers: Option<Arc<WorkerHost>>,
+    reconciler: Arc<Reconciler>,
 }
 
 impl Ledger {
     /// A ledger of these parts; `wiring` makes them.
     #[must_use]
     pub fn new(context: Context) -> Self {
+        let reconciler = Arc::<Reconciler>::default();
         Self {
             context: Arc::new(context),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
             at_stop: Arc::default(),
-            sweeps: recovery::standard().into(),
+            sweeps: recovery::standard(&reconciler).into(),
+            reconciler,
             workers: None,
         }
     }
@@ -214,6 +224,16 @@ impl Ledger {
         let target = Target::Company { company: request.company_id, run: Some(request.run_id) };
         self.run("release_run", caller, target, move |work| async move {
             work.once(&request, release_run(&work.context, &work.command, &request)).await
+        })
+        .await
+    }
+
+    /// Keeps a run alive; answers until when. Without a key: a heartbeat that is sent again is another heartbeat.
+    pub async fn heartbeat(&self, caller: Caller, request: HeartbeatRequest) -> Result<RunKeptAlive, CommandError> {
+        let target = Target::Company { company: request.company_id, run: Some(request.run_id) };
+        let caller = Caller { idempotency_key: None, ..caller };
+        self.run("heartbeat", caller, target, move |work| async move {
+            heartbeat(&work.context, &work.command, &request).await
         })
         .await
     }
@@ -384,6 +404,12 @@ impl Ledger {
         }
     }
 
+    /// Settles leases by what their providers answer too late, for as long as the ledger runs.
+    pub fn settle_late(&self, answers: BoxStream<'static, LateLease>) {
+        let context = Arc::clone(&self.context);
+        self.in_background(|stopping| late::keep(answers, Pass { context, stopping }));
+    }
+
     /// Runs one pass of recovery by hand: every sweep, until nothing more is due. Answers what was done and why.
     pub async fn recover(&self) -> Result<Vec<NamedReport>, CommandError> {
         if self.stopping.is_cancelled() {
@@ -392,6 +418,22 @@ impl Ledger {
         let pass = Pass { context: Arc::clone(&self.context), stopping: self.stopping.clone() };
         let sweeps = Arc::clone(&self.sweeps);
         let task = self.tasks.spawn(async move { recovery::pass(&pass, &sweeps).await });
+        task.await.map_err(|broken| CommandError::BrokenOff { cause: broken.to_string() })
+    }
+
+    /// Sets how often recovery reconciles the ledger with its providers; every 5 minutes where nobody does.
+    pub fn reconcile_every(&self, every: Duration) {
+        self.reconciler.look_each(every);
+    }
+
+    /// Reconciles the ledger with its providers, now. Answers where they disagree, and what was done about it.
+    pub async fn reconcile(&self, request: ReconcileRequest) -> Result<Reconciliation, CommandError> {
+        if self.stopping.is_cancelled() {
+            return Err(CommandError::Stopping);
+        }
+        let pass = Pass { context: Arc::clone(&self.context), stopping: self.stopping.clone() };
+        let reconciler = Arc::clone(&self.reconciler);
+        let task = self.tasks.spawn(async move { reconciler.by_hand(&pass, request).await });
         task.await.map_err(|broken| CommandError::BrokenOff { cause: broken.to_string() })
     }
 
@@ -407,9 +449,29 @@ impl Ledger {
 
     /// Takes no more commands, finishes those under way, and closes the store.
     pub async fn stop(&self) {
+        self.refuse_commands();
+        self.tasks.wait().await;
+        self.close().await;
+    }
+
+    /// Takes no more commands from now on. Those under way go on, recovery begins nothing more, questions are answered.
+    pub fn refuse_commands(&self) {
         self.stopping.cancel();
         self.tasks.close();
-        self.tasks.wait().await;
+    }
+
+    /// Takes no more commands, and waits until nothing is under way, for `within` at most. Answers how much still is:
+    /// its intents are on record, and the recovery of the next start settles it.
+    pub async fn finish(&self, within: Duration) -> usize {
+        self.refuse_commands();
+        match tokio::time::timeout(within, self.tasks.wait()).await {
+            Ok(()) => 0,
+            Err(_) => self.tasks.len(),
+        }
+    }
+
+    /// Ends what commands need, such as workers, and closes the store behind its last write. The last step of a stop.
+    pub async fn close(&self) {
         let last = std::mem::take(&mut *self.at_stop.lock().unwrap_or_else(PoisonError::into_inner));
         futures_util::future::join_all(last).await;
         self.context.store.close().await;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
+use futures_util::{StreamExt, stream};
 use lease_events::id::LedgerId;
 use lease_events::seam::crash::{CrashSeam, NoCrash};
 use lease_events::seam::{Clock, Ids, SystemClock, SystemIds};
@@ -16,6 +17,7 @@ use lease_projections::sql::{SqliteProjections, SqliteReadModel};
 use lease_stores::memory::MemoryStore;
 use lease_stores::sealed::{MemorySealed, SqliteSealed};
 use lease_stores::sqlite::{SqliteOptions, SqliteStore};
+use tokio::sync::mpsc;
 
 use crate::commands::Context;
 use crate::commands::locks::KeyedLocks;
@@ -23,7 +25,7 @@ pub use crate::commands::owe::CareSettings;
 use crate::commands::owners::{Owners, ToldOwners};
 use crate::commands::secret::resolve::SecretReads;
 use crate::drivers::local::LocalDriver;
-use crate::drivers::plugin::{Bridge, PluginDriver, conformance};
+use crate::drivers::plugin::{Bridge, PluginDriver, conformance, late_lease};
 use crate::drivers::sandbox::SandboxDriver;
 use crate::drivers::sandbox::bubblewrap::{self, BubblewrapProvider};
 use crate::drivers::sandbox::fake::{self, FakeProvider};
@@ -39,6 +41,7 @@ use crate::secrets::key::{KeyError, KeySource};
 use crate::secrets::process::forbid_dumps;
 use crate::secrets::redact::Redactor;
 use crate::secrets::settings::SecretSettings;
+use crate::workers::calls::LateAnswer;
 use crate::workers::host_services::PluginServices;
 use crate::workers::process::{SystemLauncher, end_orphans};
 use crate::workers::registry::Registry;
@@ -216,6 +219,11 @@ fn hosting(ledger: Ledger, workers: Arc<WorkerHost>) -> Ledger {
     if workers.registry().all().is_ok_and(|plugins| !plugins.is_empty()) {
         let (ledger_id, terminate) = (ledger.ledger_id(), workers.timings().terminate);
         ledger.in_background(|stopping| end_orphans(ledger_id, terminate, stopping));
+    }
+    if let Some(answers) = workers.take_late_answers() {
+        let next = |mut answers: mpsc::Receiver<LateAnswer>| async { Some((answers.recv().await?, answers)) };
+        let leases = stream::unfold(answers, next).filter_map(|late| std::future::ready(late_lease(&late)));
+        ledger.settle_late(leases.boxed());
     }
     let stopped = Arc::clone(&workers);
     ledger.at_stop(async move { stopped.stop_all().await });

@@ -75,6 +75,8 @@ ids! {
     EventId, "event";
     /// A name in a company under which a secret value is kept.
     SecretId, "secret";
+    /// Something at a provider that bears this ledger's label and that no lease accounts for.
+    OrphanId, "orphan";
     /// One ledger: what its labels at a provider bear, so that two ledgers may share one account.
     LedgerId, "ledger";
 }

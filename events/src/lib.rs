@@ -11,7 +11,7 @@
 //! - [`id`]: the typed ids and how deterministic ones are made.
 //! - [`record`]: an event before and after it is stored.
 //! - [`lease`]: the lease's events, transition table and fold.
-//! - [`environment`], [`secret`], [`run`], [`command`]: the four smaller streams beside it.
+//! - [`environment`], [`secret`], [`run`], [`orphan`], [`command`]: the five smaller streams beside it.
 //! - [`codec`]: bytes to typed events and back, upcasting old versions.
 //! - [`store`]: the port that every event store implements.
 //! - [`failure`]: classes of failure, and the fault that an event may carry.
@@ -23,6 +23,7 @@ pub mod environment;
 pub mod failure;
 pub mod id;
 pub mod lease;
+pub mod orphan;
 pub mod record;
 pub mod run;
 pub mod seam;

@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::id::{CommandId, CompanyId, EnvironmentId, EventId, LeaseId, RunId, SecretId};
+use crate::id::{CommandId, CompanyId, EnvironmentId, EventId, LeaseId, OrphanId, RunId, SecretId};
 
 /// Where an event stands in the whole log: from 1, gap-free, in commit order. 0 is "before the first event".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, JsonSchema)]
@@ -60,10 +60,16 @@ impl StreamId {
         Self(format!("secret-{id}").into())
     }
 
-    /// The stream that remembers that a run was released.
+    /// The stream of one run: whether it is kept alive, and its release.
     #[must_use]
     pub fn run(id: RunId) -> Self {
         Self(format!("run-{id}").into())
+    }
+
+    /// The stream of one orphan.
+    #[must_use]
+    pub fn orphan(id: OrphanId) -> Self {
+        Self(format!("orphan-{id}").into())
     }
 
     /// The stream that reserves a command id and keeps its outcome.

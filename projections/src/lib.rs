@@ -10,7 +10,7 @@
 //!
 //! # Map, in reading order
 //! - [`projection`]: the port: a typed fold, and the tables that show its states.
-//! - [`current_leases`], [`reusable_leases`], [`environments`], [`secrets`]: the four tables.
+//! - [`current_leases`], [`reusable_leases`], [`environments`], [`secrets`], [`runs`]: the five tables.
 //! - [`read_model`]: the reading port.
 //! - [`sql`]: the executor that writes them in the transaction of the append, and reads them, on SQLite.
 //! - [`memory`]: the same for the memory store.
@@ -25,6 +25,7 @@ mod row;
 pub mod current_leases;
 pub mod environments;
 pub mod reusable_leases;
+pub mod runs;
 pub mod secrets;
 
 pub mod read_model;
@@ -38,5 +39,10 @@ pub mod docs;
 /// The ledger's own projections: a new one is a file and a line here.
 #[must_use]
 pub fn standard() -> Vec<Arc<dyn projection::Projection>> {
-    vec![Arc::new(current_leases::Leases), Arc::new(environments::Environments), Arc::new(secrets::Secrets)]
+    vec![
+        Arc::new(current_leases::Leases),
+        Arc::new(environments::Environments),
+        Arc::new(secrets::Secrets),
+        Arc::new(runs::Runs),
+    ]
 }

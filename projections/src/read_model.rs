@@ -12,6 +12,7 @@ use lease_events::id::{CompanyId, EnvironmentId, LeaseId, RunId};
 use lease_events::lease::state::LeaseState;
 use lease_events::lease::vocabulary::{LeaseStatus, NextActionKind};
 use lease_events::record::Position;
+use lease_events::run::RunState;
 use lease_events::secret::{SecretState, SecretStatus};
 use tokio::sync::mpsc;
 
@@ -121,6 +122,17 @@ pub struct SecretFilter {
     pub limit: usize,
 }
 
+/// Which runs are wanted that heartbeats keep alive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AliveFilter {
+    /// Those that count as alive until this time or before; `None`: until whenever.
+    pub until: Option<DateTime<Utc>>,
+    /// Those behind this one, in the order of their times: the cursor of the next page.
+    pub after: Option<(DateTime<Utc>, RunId)>,
+    /// How many at most; cut to [`ROWS_MAX`].
+    pub limit: usize,
+}
+
 /// How far a rebuild has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RebuildProgress {
@@ -222,6 +234,13 @@ pub trait ReadModel: Send + Sync {
 
     /// Secrets, newest first; never a value.
     async fn secrets(&self, filter: &SecretFilter) -> Result<Vec<SecretState>, QueryError>;
+
+    /// Runs that heartbeats keep alive, those that fall silent first coming first.
+    async fn alive_runs(&self, filter: &AliveFilter) -> Result<Vec<RunState>, QueryError>;
+
+    /// Runs that are released, and of which a lease is open that nobody has asked to release, by their ids: a release
+    /// that was broken off. Looks at every open lease.
+    async fn half_released_runs(&self, limit: usize) -> Result<Vec<RunState>, QueryError>;
 
     /// How every projection stands.
     async fn statuses(&self) -> Result<Vec<ProjectionStatus>, QueryError>;

@@ -16,6 +16,7 @@ pub mod lease;
 pub mod plugin;
 pub mod plugin_check;
 pub mod projection;
+pub mod reconcile;
 pub mod recover;
 pub mod render;
 pub mod run;
@@ -67,6 +68,8 @@ enum Command {
     Projection(projection::ProjectionCommand),
     /// Run one pass of recovery by hand: see to whatever is due, and tell what was done and why
     Recover,
+    /// Compare the ledger with what its providers list, both ways, and see to where they disagree
+    Reconcile(reconcile::ReconcileArgs),
     /// Print the events of the whole log, one JSON object a line
     Events(events::EventsArgs),
     /// Print a completion script for a shell
@@ -132,6 +135,7 @@ async fn dispatch(cli: Cli) -> Result<u8, CliError> {
         Command::Secret(command) => secret::secret(&app, command).await,
         Command::Projection(command) => projection::projection(&app, command).await,
         Command::Recover => recover::recover(&app).await,
+        Command::Reconcile(args) => reconcile::reconcile(&app, &args).await,
         Command::Events(args) => events::events(&app, &args).await,
         Command::Completions(_) | Command::Serve(_) | Command::Run(_) | Command::Plugin(_) => Ok(Exit::Ok as u8),
     };

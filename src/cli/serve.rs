@@ -1,6 +1,7 @@
 //! `serve`: the HTTP API on loopback, one server a store.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use clap::Args;
 use lease_events::seam::{Clock, SystemClock};
@@ -8,11 +9,13 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::discovery::{Announcement, Place};
+use super::duration;
 use super::exit::CliError;
 use super::render::{self, line};
 use super::settings::Global;
 use super::signals::Signals;
-use crate::http;
+use crate::http::{self, ServeError};
+use crate::ledger::Ledger;
 use crate::wiring::{self, Settings};
 
 /// `serve`.
@@ -30,9 +33,19 @@ pub struct ServeArgs {
         value_delimiter = ','
     )]
     plugin_variable: Vec<String>,
+    /// How long a stop waits for what is under way; the rest is on record, and is settled by the next start
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration::parse)]
+    stop_within: Duration,
+    /// How often the ledger is compared with what its providers list
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration::parse)]
+    reconcile_every: Duration,
 }
 
-/// Serves until SIGINT or SIGTERM: then finishes what is under way; a second signal ends it at once.
+/// How long a stop waits for answers to be read by their callers, once everything under way has ended.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
+
+/// Serves until SIGINT or SIGTERM: then takes no more commands, and finishes what is under way within a bound; a second
+/// signal ends it at once.
 pub async fn serve(args: &ServeArgs, global: &Global) -> Result<(), CliError> {
     http::loopback::check(args.listen).map_err(|error| CliError::Usage(error.to_string()))?;
     let mut signals = Signals::listen()?;
@@ -49,6 +62,7 @@ pub async fn serve(args: &ServeArgs, global: &Global) -> Result<(), CliError> {
     };
     lock.announce(&announcement)?;
 
+    ledger.reconcile_every(args.reconcile_every);
     ledger.start_recovery();
     let stop = CancellationToken::new();
     let mut serving = Box::pin(http::serve(listener, ledger.clone(), stop.clone()));
@@ -67,18 +81,41 @@ pub async fn serve(args: &ServeArgs, global: &Global) -> Result<(), CliError> {
         return Err(CliError::Other(format!("The server ended by itself ({cause}).")));
     }
     tracing::info!("stopping: what is under way is finished; a second signal stops at once");
-    stop.cancel();
-    let orderly = async {
-        let ended = serving.await;
-        ledger.stop().await;
-        ended.map_err(|error| CliError::Other(error.to_string()))
-    };
+    let orderly = stop_in_order(&ledger, serving, &stop, args.stop_within);
     tokio::select! {
         ended = orderly => ended,
         _ = signals.next() => Err(CliError::Other(
             "Stopped at once; what was under way is on record, and is settled by the next start.".to_owned(),
         )),
     }
+}
+
+/// New commands are refused while those under way are finished, and questions are answered; then connections are closed,
+/// workers stopped, and the store flushed.
+async fn stop_in_order(
+    ledger: &Ledger,
+    mut serving: impl Future<Output = Result<(), ServeError>> + Unpin,
+    stop: &CancellationToken,
+    within: Duration,
+) -> Result<(), CliError> {
+    ledger.refuse_commands();
+    let finished = ledger.finish(within);
+    tokio::pin!(finished);
+    let (left, ended) = tokio::select! {
+        left = &mut finished => (left, None),
+        ended = &mut serving => (finished.await, Some(ended)),
+    };
+    if left > 0 {
+        tracing::warn!(left, "commands were left under way; they are on record, and the next start settles them");
+    }
+    stop.cancel();
+    let ended = match ended {
+        Some(ended) => ended,
+        // Whoever does not read its answer in time can ask again.
+        None => tokio::time::timeout(ANSWERED_WITHIN, serving).await.unwrap_or(Ok(())),
+    };
+    ledger.close().await;
+    ended.map_err(|error| CliError::Other(error.to_string()))
 }
 
 async fn listen(at: SocketAddr) -> Result<(TcpListener, SocketAddr), CliError> {

@@ -163,8 +163,16 @@ pub enum CommandError {
         /// The lease.
         lease_id: LeaseId,
     },
+    /// No run of this id in this company was ever kept alive or released.
+    #[error("There is no run {run_id} in company {company_id}.")]
+    UnknownRun {
+        /// As given.
+        run_id: RunId,
+        /// As given.
+        company_id: CompanyId,
+    },
     /// The run was released: it holds nothing any more.
-    #[error("Run {run_id} was released at {}; it can acquire nothing any more, a new run can.", moment(*.released_at))]
+    #[error("Run {run_id} was released at {}; it can neither acquire nor be kept alive any more, a new run can.", moment(*.released_at))]
     RunReleased {
         /// The run.
         run_id: RunId,
@@ -257,6 +265,7 @@ impl CommandError {
             Self::UnknownEnvironment { .. }
             | Self::UnknownLease { .. }
             | Self::UnknownSecret { .. }
+            | Self::UnknownRun { .. }
             | Self::Query(QueryError::UnknownProjection { .. }) => FailureClass::NotFound,
             Self::EnvironmentNotActive { .. }
             | Self::EnvironmentNameTaken { .. }
@@ -308,6 +317,7 @@ impl CommandError {
             Self::NothingOwed { .. } => "nothing-owed",
             Self::StaleFencingToken { .. } => "stale-fencing-token",
             Self::NoAuthority { .. } => "no-authority",
+            Self::UnknownRun { .. } => "unknown-run",
             Self::RunReleased { .. } => "run-released",
             Self::AcquireCancelled { .. } => "acquire-cancelled",
             Self::RevisionMismatch { .. } => "revision-mismatch",

@@ -9,6 +9,10 @@
 //! | [`renew`] | renewed | none |
 //! | [`resume`] | resumed | resume of its own |
 //! | [`release`], [`release_run`] | release-requested, then released (and cleanup-failed) | release |
+//! | [`heartbeat`] | run-kept-alive on the run's | none |
+//! | [`silence`] | as [`release_run`], once a run's time is over | release |
+//! | [`orphan`] | orphan-found, then orphan-reclaimed or orphan-reclaim-failed, on the orphan's | destroy |
+//! | [`gone`] | cleanup-succeeded, or as [`release`] | none, or release |
 //! | [`destroy`] | release-requested, then destroyed or cleanup-failed | destroy |
 //! | [`expire`] | as [`release`], once its time is over | release |
 //! | [`settle`] | effect-unknown, then what the driver's recipe finds | acquire again, resume, list; then release |
@@ -34,8 +38,11 @@ pub mod environment;
 pub mod error;
 pub mod execute;
 pub mod expire;
+pub mod gone;
+pub mod heartbeat;
 pub mod locks;
 pub mod once;
+pub mod orphan;
 pub mod owe;
 pub mod owners;
 pub mod plugin;
@@ -44,9 +51,11 @@ pub mod release;
 pub mod release_run;
 pub mod renew;
 pub mod resume;
+mod run;
 pub mod secret;
 pub mod session;
 pub mod settle;
+pub mod silence;
 pub mod upkeep;
 pub mod waive;
 

@@ -3,14 +3,12 @@
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use lease_events::codec::{decode, encode};
 use lease_events::id::{CompanyId, LeaseId, RunId};
 use lease_events::lease::LeaseState;
 use lease_events::lease::vocabulary::{Reason, ReleaseStatus};
-use lease_events::record::StreamId;
+use lease_events::record::Position;
 use lease_events::run::{RunEvent, RunReleased};
 use lease_events::seam::crash::Step;
-use lease_events::store::{Append, AppendError, Direction, Expected};
 use serde::Serialize;
 
 use super::Context;
@@ -18,7 +16,7 @@ use super::authority::Authority;
 use super::caller::Command;
 use super::error::CommandError;
 use super::release::{ReleaseRequest, release};
-use super::session::append_surely;
+use super::run::{CONFLICTS_MAX, RunNow};
 
 /// How long a release of a run waits for the projections to have seen all that was stored before it.
 const PROJECTED_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
@@ -50,20 +48,32 @@ pub async fn release_run(
     request: &ReleaseRunRequest,
 ) -> Result<RunReleaseReport, CommandError> {
     let remembered_at = context.step(Step::ReleaseRunIntent, remember(context, command, request)).await?;
+    let run = (request.company_id, request.run_id);
+    release_leases(context, command, run, request.status, remembered_at).await
+}
+
+/// Releases the leases of a run whose release was remembered at that position.
+pub(super) async fn release_leases(
+    context: &Context,
+    command: &Command,
+    (company_id, run_id): (CompanyId, RunId),
+    status: ReleaseStatus,
+    remembered_at: Position,
+) -> Result<RunReleaseReport, CommandError> {
     // A lease whose intent was stored before the run's release is in the projection by then; one whose intent
     // comes later finds the release on the run's stream.
     context.read_model.wait_for(remembered_at, PROJECTED_WITHIN).await?;
-    let leases = context.read_model.open_leases_of_run(Some(request.company_id), request.run_id).await?;
+    let leases = context.read_model.open_leases_of_run(Some(company_id), run_id).await?;
     let mut releases: FuturesUnordered<_> = leases
         .into_iter()
         .map(|lease_id| async move {
             let follow_up = command.follow_up(&format!("release {lease_id}"));
             let one = ReleaseRequest {
-                company_id: Some(request.company_id),
+                company_id: Some(company_id),
                 lease_id,
                 authority: Some(Authority::Run),
                 if_revision: None,
-                status: request.status,
+                status,
             };
             (lease_id, release(context, &follow_up, &one).await)
         })
@@ -81,35 +91,24 @@ pub async fn release_run(
 }
 
 /// Records the run's release, once; answers the position behind which no acquire of it can go on.
-async fn remember(
-    context: &Context,
-    command: &Command,
-    request: &ReleaseRunRequest,
-) -> Result<lease_events::record::Position, CommandError> {
-    let stream = StreamId::run(request.run_id);
-    let reason = if request.status == ReleaseStatus::Failed { Reason::RunLost } else { Reason::RunEnded };
-    let event: RunEvent = RunReleased { run_id: request.run_id, status: request.status, reason }.into();
-    let append = Append {
-        events: encode(&[event], &stream, request.company_id, command.id, 0, &command.metadata()),
-        stream,
-        expected: Expected::NoStream,
-    };
-    match append_surely(context.store.as_ref(), append).await {
-        Ok(appended) => Ok(appended.position()),
-        // It was released before; its leases are looked at again all the same.
-        Err(AppendError::WrongExpectedRevision { .. }) => Ok(context.store.head().await?),
-        Err(error) => Err(error.into()),
+async fn remember(context: &Context, command: &Command, request: &ReleaseRunRequest) -> Result<Position, CommandError> {
+    let ReleaseRunRequest { company_id, run_id, status } = *request;
+    let reason = if status == ReleaseStatus::Failed { Reason::RunLost } else { Reason::RunEnded };
+    for _ in 0..CONFLICTS_MAX {
+        let run = RunNow::load(context, run_id).await?;
+        if let Some(RunEvent::Released(_)) = run.event_in(company_id)? {
+            // It was released before; its leases are looked at again all the same.
+            return Ok(context.store.head().await?);
+        }
+        let event = RunReleased { run_id, status, reason };
+        if let Some(at) = run.append(context, command, company_id, event.into()).await? {
+            return Ok(at);
+        }
     }
+    Err(RunNow::contention(run_id))
 }
 
 /// Refuses where the run was released, whenever that was.
 pub async fn check_not_released(context: &Context, run_id: RunId) -> Result<(), CommandError> {
-    let events = context.store.read_stream(&StreamId::run(run_id), 0, Direction::Forwards, 1).await?;
-    match events.first() {
-        Some(recorded) => {
-            let RunEvent::Released(_) = decode(recorded).map_err(lease_events::lease::state::FoldError::from)?;
-            Err(CommandError::RunReleased { run_id, released_at: recorded.recorded_at })
-        }
-        None => Ok(()),
-    }
+    RunNow::load(context, run_id).await?.check_not_released()
 }

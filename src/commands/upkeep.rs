@@ -46,6 +46,16 @@ words! {
     Escalated = "escalated",
     /// What it left is kept, and an operator must say what shall become of it.
     Kept = "kept",
+    /// Its run was kept alive, was not heard of in time, and is over: it was released.
+    RunLost = "run-lost",
+    /// Its run had been released before; it was released too.
+    RunEnded = "run-ended",
+    /// Nothing accounted for it at its provider: it was destroyed.
+    Reclaimed = "reclaimed",
+    /// Nothing accounted for it at its provider, which did not destroy it.
+    ReclaimFailed = "reclaim-failed",
+    /// What it holds is gone at its provider, and that was recorded.
+    RecordedGone = "recorded-gone",
 }
 
 /// One thing that was done, and why.

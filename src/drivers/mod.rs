@@ -436,6 +436,12 @@ pub trait EnvironmentDriver: Send + Sync {
         output: OutputSink,
     ) -> Outcome<Execution>;
 
+    /// What one listing covers: configs with the same answer list the same things. `None`: this config, for this
+    /// environment alone.
+    fn listing(&self, _config: &Value) -> Option<String> {
+        None
+    }
+
     /// What the provider holds now for this config, whoever made it. Refused where `can_list` is not declared.
     async fn list(&self, scope: &ProbeScope, config: &Value) -> Outcome<Vec<Listed>>;
 }

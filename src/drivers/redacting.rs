@@ -80,6 +80,10 @@ impl EnvironmentDriver for Redacting {
         self.driver.secret_fields(config)
     }
 
+    fn listing(&self, config: &Value) -> Option<String> {
+        self.driver.listing(config)
+    }
+
     async fn validate(&self, config: &Value) -> Result<Value, InvalidConfig> {
         self.driver.validate(config).await.map_err(|invalid| self.refusal(&invalid))
     }

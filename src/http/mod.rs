@@ -20,6 +20,7 @@ mod openapi;
 mod plugins;
 mod problem;
 mod projections;
+mod reconciliation;
 mod recovery;
 mod reusable_leases;
 mod runs;
@@ -123,6 +124,7 @@ fn operations() -> OpenApiRouter<Face> {
         .merge(events::routes())
         .merge(projections::routes())
         .merge(recovery::routes())
+        .merge(reconciliation::routes())
         .merge(health::routes())
         .merge(openapi::routes())
 }

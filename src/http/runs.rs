@@ -1,4 +1,4 @@
-//! Runs: release of all that a run holds.
+//! Runs: their signs of life, and release of all that a run holds.
 
 use axum::Json;
 use axum::extract::State;
@@ -12,13 +12,15 @@ use super::extract::{Body, PathId};
 use super::headers::Issuer;
 use super::openapi::{CommandHeaders, CommandRefusals};
 use super::problem::Answer;
+use super::wire::Moment;
 use super::wire::lease::Lease;
 use super::wire::problem::Problem;
-use super::wire::run::{FailedRelease, ReleaseRun, ReleasedRun};
+use super::wire::run::{FailedRelease, Heartbeat, ReleaseRun, ReleasedRun, RunAlive};
+use crate::commands::heartbeat::HeartbeatRequest;
 use crate::commands::release_run::ReleaseRunRequest;
 
 pub(super) fn routes() -> OpenApiRouter<Face> {
-    OpenApiRouter::new().routes(routes!(release_run))
+    OpenApiRouter::new().routes(routes!(release_run)).routes(routes!(send_heartbeat))
 }
 
 /// Release a run
@@ -46,4 +48,26 @@ async fn release_run(
         released: report.released.into_iter().map(Lease::from).collect(),
         failed: failed.map(|(lease_id, error)| FailedRelease { lease_id, problem: Problem::from(&error) }).collect(),
     }))
+}
+
+/// Keep a run alive
+///
+/// A run that ever sent a heartbeat, and sends none within its time to live, is over: its leases are released as
+/// `failed`, and it can acquire nothing any more. Silence is noticed between one and one and a half times to live after
+/// the last heartbeat. Runs that never send one are left alone. A heartbeat needs no Idempotency-Key, and passes over it.
+#[utoipa::path(
+    post, path = "/v1/runs/{runId}/heartbeat", operation_id = "sendHeartbeat", tag = "runs",
+    params(("runId" = Uuid, Path, description = "The run."), CommandHeaders), request_body = Heartbeat,
+    responses((status = 200, description = "It is alive.", body = RunAlive), CommandRefusals)
+)]
+async fn send_heartbeat(
+    State(face): State<Face>,
+    PathId(run_id): PathId<RunId>,
+    Issuer(caller): Issuer,
+    Body(body): Body<Heartbeat>,
+) -> Answer<Json<RunAlive>> {
+    let request = HeartbeatRequest { company_id: body.company_id, run_id, time_to_live_ms: body.time_to_live_ms };
+    let kept = face.ledger.heartbeat(caller, request).await?;
+    let alive_until = Moment(kept.alive_until);
+    Ok(Json(RunAlive { run_id, time_to_live_ms: kept.time_to_live_ms, alive_until }))
 }

@@ -12,10 +12,17 @@
 
 pub mod cleaning;
 pub mod due;
+pub mod ended_runs;
 pub mod expiry;
+pub mod late;
+pub mod patience;
+pub mod reconcile;
 pub mod report;
 pub mod service;
 pub mod settling;
+pub mod silent_runs;
+
+mod run_ends;
 
 use std::sync::Arc;
 
@@ -50,14 +57,18 @@ pub struct Pass {
     pub stopping: CancellationToken,
 }
 
-/// The sweeps that a ledger has, in the order of a pass by hand: what is settled or expired first may owe a cleanup.
+/// The sweeps that a ledger has, in the order of a pass by hand: what is settled or expired first may owe a cleanup, and
+/// what nobody owes is looked for last.
 #[must_use]
-pub fn standard() -> Vec<Arc<dyn Sweep>> {
+pub fn standard(reconciler: &Arc<reconcile::Reconciler>) -> Vec<Arc<dyn Sweep>> {
     vec![
         Arc::new(settling::Settling::acquires()),
         Arc::new(settling::Settling::releases()),
+        Arc::new(silent_runs::SilentRuns::default()),
+        Arc::new(ended_runs::EndedRuns::default()),
         Arc::new(expiry::Expiry::default()),
         Arc::new(cleaning::Cleaning::default()),
+        Arc::clone(reconciler) as Arc<dyn Sweep>,
     ]
 }
 

@@ -14,6 +14,7 @@ use crate::environment::EnvironmentStatus;
 use crate::failure::Fault;
 use crate::id::{CompanyId, EnvironmentId, LeaseId, LedgerId, RunId};
 use crate::record::{Position, RecordedEvent};
+use crate::run::RunStatus;
 use crate::secret::SecretStatus;
 
 /// A lease, folded from its stream.
@@ -193,6 +194,21 @@ pub enum FoldError {
         revision: u64,
         /// Where the environment stands; `None` where it is not there.
         status: Option<EnvironmentStatus>,
+        /// What was to follow.
+        event_type: &'static str,
+    },
+    /// It may not follow in a run's stream: that stream is corrupt.
+    #[error(
+        "stream {stream} is corrupt at revision {revision}: this {event_type} may not follow in a run that is {}",
+        .status.map_or("not there", RunStatus::as_str)
+    )]
+    IllegalInRun {
+        /// The stream.
+        stream: String,
+        /// The revision of the event that may not follow.
+        revision: u64,
+        /// Where the run stands; `None` where it is not there.
+        status: Option<RunStatus>,
         /// What was to follow.
         event_type: &'static str,
     },

@@ -21,7 +21,7 @@ readers pass over fields that they do not know.
 fn the_catalogue_is_that_of_the_code() {
     let mut text = INTRODUCTION.to_owned();
     let events = event_schemas();
-    for category in ["lease", "environment", "secret", "run", "command"] {
+    for category in ["lease", "environment", "secret", "run", "orphan", "command"] {
         let of_category = || events.iter().filter(|event| event.category == category);
         let _ = writeln!(text, "\n## Streams `{category}-<uuid>`\n\n| type | version | meaning |\n| --- | --- | --- |");
         for event in of_category() {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use lease_events::command::CommandEvent;
 use lease_events::environment::EnvironmentEvent;
 use lease_events::lease::LeaseEvent;
+use lease_events::orphan::OrphanEvent;
 use lease_events::run::RunEvent;
 use lease_events::secret::SecretEvent;
 use serde_json::Value;
@@ -26,13 +27,14 @@ impl EventSchema {
     }
 }
 
-/// The events of all five categories.
+/// The events of all six categories.
 pub(crate) fn event_schemas() -> Vec<EventSchema> {
     let categories = [
         ("lease", LeaseEvent::schemas()),
         ("environment", EnvironmentEvent::schemas()),
         ("secret", SecretEvent::schemas()),
         ("run", RunEvent::schemas()),
+        ("orphan", OrphanEvent::schemas()),
         ("command", CommandEvent::schemas()),
     ];
     categories

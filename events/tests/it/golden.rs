@@ -11,12 +11,15 @@ use chrono::{DateTime, Utc};
 use lease_events::codec::{DomainEvent, decode, decode_metadata};
 use lease_events::command::{CommandAccepted, CommandCompleted, CommandEvent};
 use lease_events::environment::{EnvironmentEvent, EnvironmentState};
-use lease_events::id::{CommandId, CompanyId, EnvironmentId, EventId, RunId, SecretId};
-use lease_events::lease::event::{LeaseReleased, LeaseRequested};
-use lease_events::lease::vocabulary::{CleanupStatus, Effect, LeaseStatus, Policy, Reason, ReleaseStatus, Teardown};
+use lease_events::id::{CommandId, CompanyId, EnvironmentId, EventId, LedgerId, OrphanId, RunId, SecretId};
+use lease_events::lease::event::{LeaseReleased, LeaseRequested, Receipt};
+use lease_events::lease::vocabulary::{
+    CleanupStatus, Effect, LeaseStatus, Policy, Reason, ReceiptState, ReleaseStatus, Teardown,
+};
 use lease_events::lease::{LeaseEvent, LeaseState};
+use lease_events::orphan::{OrphanEvent, OrphanFound, OrphanReclaimFailed, OrphanReclaimed};
 use lease_events::record::{Position, RecordedEvent, StreamId};
-use lease_events::run::{RunEvent, RunReleased};
+use lease_events::run::{RunEvent, RunKeptAlive, RunReleased, RunState};
 use lease_events::secret::{SecretEvent, SecretState};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -24,8 +27,9 @@ use serde_json::value::RawValue;
 
 use crate::generated::{event_schemas, in_crate, names_in, updating};
 use crate::samples::{
-    acquire_failed, acquired, at, claimed, cleanup_failed, cleanup_succeeded, decided, destroyed, escalated, executed,
-    lease, realized, recorded, release_requested, released, renewed, requested, resumed, unknown, waived,
+    PROVIDER_LEASE, acquire_failed, acquired, at, claimed, cleanup_failed, cleanup_succeeded, decided, destroyed,
+    escalated, executed, fault, lease, realized, recorded, release_requested, released, renewed, requested, resumed,
+    unknown, waived,
 };
 
 /// A golden file: the envelope, and data and metadata byte for byte.
@@ -182,7 +186,7 @@ fn lease_stories() -> Vec<(&'static str, Vec<RecordedEvent>)> {
 
 fn other_stories() -> Vec<(&'static str, Vec<RecordedEvent>)> {
     let environment = StreamId::environment(EnvironmentId::derived(&["environment"]));
-    let run = RunId::derived(&["run"]);
+    let (run, silent) = (RunId::derived(&["run"]), RunId::derived(&["silent"]));
     let command = CommandId::derived(&["command"]);
     vec![
         ("environment", story(&environment, &crate::environment::life())),
@@ -194,6 +198,8 @@ fn other_stories() -> Vec<(&'static str, Vec<RecordedEvent>)> {
                 &[RunEvent::from(RunReleased { run_id: run, status: ReleaseStatus::Failed, reason: Reason::RunLost })],
             ),
         ),
+        ("orphan", story(&StreamId::orphan(OrphanId::derived(&["orphan"])), &orphan_life())),
+        ("run-gone-silent", story(&StreamId::run(silent), &gone_silent(silent))),
         (
             "command",
             story(
@@ -210,6 +216,31 @@ fn other_stories() -> Vec<(&'static str, Vec<RecordedEvent>)> {
     ]
 }
 
+fn gone_silent(run_id: RunId) -> [RunEvent; 3] {
+    let kept = |until| RunKeptAlive { run_id, time_to_live_ms: 240_000, alive_until: at(until) };
+    let released = RunReleased { run_id, status: ReleaseStatus::Failed, reason: Reason::RunLost };
+    [kept(6).into(), kept(7).into(), released.into()]
+}
+
+fn orphan_life() -> [OrphanEvent; 3] {
+    let found = OrphanFound {
+        orphan_id: OrphanId::derived(&["orphan"]),
+        ledger_id: LedgerId::derived(&["ledger"]),
+        lease_id: lease("lease"),
+        environment_id: EnvironmentId::derived(&["environment"]),
+        driver: "sandbox".to_owned(),
+        provider: "fake".to_owned(),
+        provider_lease_id: PROVIDER_LEASE.to_owned(),
+        created_at: Some(at(0)),
+        config: json!({"provider": "fake", "tokenSecretRef": "secret://env/TOKEN"}),
+        fencing_token: 2,
+        because: "its lease is over, and holds and owes nothing".to_owned(),
+    };
+    let failed = OrphanReclaimFailed { attempt: 1, fault: fault(), next_try_at: at(3) };
+    let receipt = Receipt { state: ReceiptState::Destroyed, provider_lease_id: Some(PROVIDER_LEASE.to_owned()) };
+    [found.into(), failed.into(), OrphanReclaimed { receipt }.into()]
+}
+
 fn story<E: DomainEvent>(stream: &StreamId, events: &[E]) -> Vec<RecordedEvent> {
     (0..).zip(events).map(|(revision, event)| recorded(event, stream, revision, revision + 1)).collect()
 }
@@ -221,6 +252,7 @@ fn rewritten(event: &RecordedEvent) -> String {
         "environment" => decode::<EnvironmentEvent>(event).map(|event| event.data()),
         "secret" => decode::<SecretEvent>(event).map(|event| event.data()),
         "run" => decode::<RunEvent>(event).map(|event| event.data()),
+        "orphan" => decode::<OrphanEvent>(event).map(|event| event.data()),
         "command" => decode::<CommandEvent>(event).map(|event| event.data()),
         category => panic!("no events of category {category}"),
     };
@@ -261,6 +293,7 @@ fn the_golden_stories_still_fold_into_what_they_did() {
                 EnvironmentState::fold(&events).map(|state| serde_json::to_value(state).expect("a state is JSON"))
             }
             "secret" => SecretState::fold(&events).map(|state| serde_json::to_value(state).expect("a state is JSON")),
+            "run" => RunState::fold(&events).map(|state| serde_json::to_value(state).expect("a state is JSON")),
             _ => continue,
         };
         let mut state = folded.unwrap_or_else(|error| panic!("{story}: {error}"));

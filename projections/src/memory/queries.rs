@@ -1,6 +1,7 @@
 //! The reading port in memory: every list looks at every state.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -8,7 +9,9 @@ use chrono::SubsecRound;
 use lease_events::environment::EnvironmentState;
 use lease_events::id::{CompanyId, EnvironmentId, LeaseId, RunId};
 use lease_events::lease::state::LeaseState;
+use lease_events::lease::vocabulary::LeaseStatus;
 use lease_events::record::Position;
+use lease_events::run::{RunState, RunStatus};
 use lease_events::secret::SecretState;
 use tokio::sync::mpsc;
 
@@ -16,8 +19,8 @@ use super::{MemoryReadModel, seen};
 use crate::current_leases::in_flight_owner;
 use crate::projection::{ProjectionStatus, QueryError};
 use crate::read_model::{
-    DueFilter, DueLease, EnvironmentFilter, LeaseFilter, ROWS_MAX, ReadModel, RebuildProgress, RebuildReport,
-    ReusableFilter, SecretFilter, VerifyReport,
+    AliveFilter, DueFilter, DueLease, EnvironmentFilter, LeaseFilter, ROWS_MAX, ReadModel, RebuildProgress,
+    RebuildReport, ReusableFilter, SecretFilter, VerifyReport,
 };
 use crate::reusable_leases::ReusableLease;
 
@@ -180,6 +183,32 @@ impl ReadModel for MemoryReadModel {
         secrets.sort_by_key(|secret| Reverse(secret.created_position));
         secrets.truncate(filter.limit.min(ROWS_MAX));
         Ok(secrets)
+    }
+
+    async fn alive_runs(&self, filter: &AliveFilter) -> Result<Vec<RunState>, QueryError> {
+        let mut runs = self.collect(|run: &RunState| {
+            let until = run.alive_until.filter(|_| run.status == RunStatus::Alive)?.trunc_subsecs(6);
+            let wanted = filter.until.is_none_or(|by| until <= by)
+                && filter.after.is_none_or(|after| (until, run.run_id) > after);
+            wanted.then(|| run.clone())
+        });
+        runs.sort_by_key(|run| (run.alive_until, run.run_id));
+        runs.truncate(filter.limit.min(ROWS_MAX));
+        Ok(runs)
+    }
+
+    async fn half_released_runs(&self, limit: usize) -> Result<Vec<RunState>, QueryError> {
+        let untold = [LeaseStatus::Requested, LeaseStatus::EffectUnknown, LeaseStatus::Active];
+        let holding: BTreeSet<RunId> = self
+            .collect(|lease: &LeaseState| lease.run_id.filter(|_| untold.contains(&lease.status)))
+            .into_iter()
+            .collect();
+        let mut runs = self.collect(|run: &RunState| {
+            (run.status == RunStatus::Released && holding.contains(&run.run_id)).then(|| run.clone())
+        });
+        runs.sort_by_key(|run| run.run_id);
+        runs.truncate(limit.min(ROWS_MAX));
+        Ok(runs)
     }
 
     async fn statuses(&self) -> Result<Vec<ProjectionStatus>, QueryError> {

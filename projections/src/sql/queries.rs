@@ -8,6 +8,7 @@ use lease_events::environment::EnvironmentState;
 use lease_events::id::{CompanyId, EnvironmentId, LeaseId, RunId};
 use lease_events::lease::state::LeaseState;
 use lease_events::record::Position;
+use lease_events::run::RunState;
 use lease_events::secret::{SecretState, SecretStatus};
 use lease_events::store::EventStore as _;
 use sqlx::sqlite::SqliteRow;
@@ -19,10 +20,11 @@ use crate::current_leases::{self, UNSETTLED};
 use crate::environments;
 use crate::projection::{ProjectionStatus, QueryError, Value};
 use crate::read_model::{
-    DueFilter, DueLease, EnvironmentFilter, LeaseFilter, ROWS_MAX, ReadModel, RebuildProgress, RebuildReport,
-    ReusableFilter, SecretFilter, VerifyReport, WAIT_POLL,
+    AliveFilter, DueFilter, DueLease, EnvironmentFilter, LeaseFilter, ROWS_MAX, ReadModel, RebuildProgress,
+    RebuildReport, ReusableFilter, SecretFilter, VerifyReport, WAIT_POLL,
 };
 use crate::reusable_leases::ReusableLease;
+use crate::runs::{self, ALIVE};
 use crate::secrets;
 
 const LEASE: &str = "SELECT * FROM current_leases WHERE lease_id = ?";
@@ -35,6 +37,9 @@ const LATEST_GENERATION: &str = "SELECT max(generation) FROM current_leases WHER
 const ENVIRONMENT: &str = "SELECT * FROM environments WHERE environment_id = ?";
 const REUSABLE: &str =
     "SELECT * FROM reusable_leases WHERE reuse_fingerprint = ? ORDER BY released_at DESC, lease_id LIMIT ?";
+const HALF_RELEASED: &str = "SELECT * FROM runs WHERE status = 'released' AND run_id IN (
+       SELECT run_id FROM current_leases WHERE is_open = 1 AND status IN ('requested', 'effect_unknown', 'active'))
+     ORDER BY run_id LIMIT ?";
 
 #[async_trait]
 impl ReadModel for SqliteReadModel {
@@ -107,6 +112,16 @@ impl ReadModel for SqliteReadModel {
     async fn secrets(&self, filter: &SecretFilter) -> Result<Vec<SecretState>, QueryError> {
         let rows = self.fetch(list_secrets(filter)).await?;
         rows.iter().map(|row| decode::state(&secrets::TABLE, row)).collect()
+    }
+
+    async fn alive_runs(&self, filter: &AliveFilter) -> Result<Vec<RunState>, QueryError> {
+        let rows = self.fetch(alive_runs(filter)).await?;
+        rows.iter().map(|row| decode::state(&runs::TABLE, row)).collect()
+    }
+
+    async fn half_released_runs(&self, limit: usize) -> Result<Vec<RunState>, QueryError> {
+        let rows = sqlx::query(HALF_RELEASED).bind(cut(limit)).fetch_all(self.store.reader()).await;
+        rows.map_err(|error| unavailable(&error))?.iter().map(|row| decode::state(&runs::TABLE, row)).collect()
     }
 
     async fn statuses(&self) -> Result<Vec<ProjectionStatus>, QueryError> {
@@ -277,6 +292,22 @@ pub(super) fn list_secrets(filter: &SecretFilter) -> QueryBuilder<Sqlite> {
     query.equal("status", filter.status.map(SecretStatus::as_str));
     query.below("created_position", filter.before);
     query.end("created_position DESC", filter.limit)
+}
+
+/// The runs that `filter` asks for.
+pub(super) fn alive_runs(filter: &AliveFilter) -> QueryBuilder<Sqlite> {
+    let mut query = Conditions::new("SELECT * FROM runs");
+    query.holds(true, ALIVE);
+    if let Some(Value::Text(until)) = filter.until.map(|until| Value::time(Some(until))) {
+        query.and().push("alive_until <= ").push_bind(until);
+    }
+    if let Some((until, run_id)) = filter.after
+        && let Value::Text(until) = Value::time(Some(until))
+    {
+        let mut row = query.and().push("(alive_until, run_id) > (").separated(", ");
+        row.push_bind(until).push_bind(run_id.to_string()).push_unseparated(")");
+    }
+    query.end("alive_until, run_id", filter.limit)
 }
 
 /// A list's statement in the making: conditions that are all to hold.

@@ -11,7 +11,9 @@ use lease_events::secret::SecretStatus;
 use lease_events::store::{Direction, EventStore};
 use lease_projections::current_leases;
 use lease_projections::memory::{MemoryProjections, MemoryReadModel};
-use lease_projections::read_model::{EnvironmentFilter, LeaseFilter, ReadModel, ReusableFilter, SecretFilter};
+use lease_projections::read_model::{
+    AliveFilter, EnvironmentFilter, LeaseFilter, ReadModel, ReusableFilter, SecretFilter,
+};
 use lease_stores::memory::MemoryStore;
 use proptest::prelude::*;
 use tokio::sync::mpsc;
@@ -21,7 +23,7 @@ use crate::history::{
 };
 use crate::world::{Ticks, World};
 
-const TABLES: [&str; 4] = ["current_leases", "reusable_leases", "environments", "secrets"];
+const TABLES: [&str; 5] = ["current_leases", "reusable_leases", "environments", "secrets", "runs"];
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
@@ -52,7 +54,7 @@ async fn check(steps: &[crate::history::Step]) {
         as_folded(&world, number).await;
     }
     let head = world.store.head().await.expect("the log can be read");
-    assert_eq!(world.positions().await, [head.0; 4]);
+    assert_eq!(world.positions().await, [head.0; 5]);
 }
 
 /// A lease as its row gives it back is the fold of its stream; and columns and rest name every field of it, so that
@@ -155,6 +157,13 @@ async fn same_answers(one: &dyn ReadModel, other: &dyn ReadModel) {
     }
     let removed = SecretFilter { status: Some(SecretStatus::Removed), limit: 9, ..Default::default() };
     assert_eq!(one.secrets(&removed).await, other.secrets(&removed).await);
+    for until in [None, Some(crate::history::noon() + chrono::Duration::minutes(100))] {
+        let alive = AliveFilter { until, after: None, limit: 9 };
+        assert_eq!(one.alive_runs(&alive).await, other.alive_runs(&alive).await, "{alive:?}");
+        let behind = AliveFilter { after: Some((crate::history::noon(), run(1))), ..alive };
+        assert_eq!(one.alive_runs(&behind).await, other.alive_runs(&behind).await, "{behind:?}");
+    }
+    assert_eq!(one.half_released_runs(9).await, other.half_released_runs(9).await);
     assert_eq!(one.statuses().await, other.statuses().await);
 }
 

@@ -15,6 +15,7 @@ use lease_events::lease::vocabulary::{
     CleanupStatus, Effect, LeaseStatus, Policy, Reason, ReceiptState, ReleaseStatus, Teardown, WorkspaceKind,
 };
 use lease_events::record::{Actor, ActorKind, Metadata, NewEvent, StreamId};
+use lease_events::run::{RunEvent, RunKeptAlive, RunReleased, RunState, RunStatus};
 use lease_events::secret::{
     SecretCreated, SecretEvent, SecretProviderKind, SecretRead, SecretRemoved, SecretVersionAdded,
 };
@@ -184,7 +185,7 @@ pub(crate) fn secret() -> SecretId {
     SecretId::derived(&["secret"])
 }
 
-/// Appends those of `steps` that are legal; every third append also says something of an
+/// Appends those of `steps` that are legal, each with something of a run; every third append also says something of an
 /// environment and of a secret.
 pub(crate) async fn play(store: &dyn EventStore, steps: &[Step]) {
     let mut made = false;
@@ -196,6 +197,12 @@ pub(crate) async fn play(store: &dyn EventStore, steps: &[Step]) {
         let event = event(*step);
         if LeaseState::check(state.as_ref(), &event).is_ok() {
             append(store, &stream, &[event]).await;
+        }
+        let run_stream = StreamId::run(run(step.0));
+        let said = store.read_stream(&run_stream, 0, lease_events::store::Direction::Forwards, 4_096).await;
+        let state = RunState::fold(&said.expect("it reads")).expect("only legal events were appended");
+        if state.is_none_or(|state| state.status == RunStatus::Alive) {
+            append(store, &run_stream, &[run_event(*step)]).await;
         }
         if number % 3 == 0 {
             append(store, &StreamId::environment(environment()), &[environment_event(made, step.2)]).await;
@@ -220,6 +227,16 @@ fn secret_events(made: bool) -> Vec<SecretEvent> {
     let created = SecretCreated { secret_id: secret(), company_id: company(), name: "key".to_owned(), generation: 0 };
     let provider = SecretProviderKind::File;
     vec![created.into(), SecretVersionAdded { version: 1, provider, locator: "key".to_owned() }.into()]
+}
+
+/// A heartbeat of a run, or now and then its release.
+fn run_event((number, kind, variant): Step) -> RunEvent {
+    let run_id = run(number);
+    if kind == 0 {
+        return RunReleased { run_id, status: ReleaseStatus::Failed, reason: Reason::RunLost }.into();
+    }
+    let alive_until = noon() + Duration::minutes(variant.into());
+    RunKeptAlive { run_id, time_to_live_ms: 60_000, alive_until }.into()
 }
 
 fn environment_event(made: bool, variant: u8) -> EnvironmentEvent {

@@ -34,19 +34,19 @@ async fn a_step_that_fails_stalls_its_own_projection_until_it_is_mended() {
     assert_eq!(world.store.head().await.expect("it reads").0, 8, "no event is refused");
     let stalled = world.stalled("counts").await.expect("it stands still");
     assert_eq!(stalled, "counts: the event at position 5 cannot be projected: it is broken on purpose");
-    assert_eq!(world.positions().await, [8, 8, 8, 8, 4], "the others follow");
+    assert_eq!(world.positions().await, [8, 8, 8, 8, 8, 4], "the others follow");
     assert_eq!(world.rows("current_leases").await.len(), 2);
 
     let error = world.model.catch_up().await.expect_err("it is still broken");
     assert!(matches!(error, QueryError::Stalled { position: 4, .. }), "{error}");
     broken.store(false, Ordering::SeqCst);
     world.model.catch_up().await.expect("it is mended");
-    assert_eq!((world.stalled("counts").await, world.positions().await), (None, vec![8; 5]));
+    assert_eq!((world.stalled("counts").await, world.positions().await), (None, vec![8; 6]));
     let report = world.model.verify("counts").await.expect("it can be verified");
     assert_eq!((report.rows, report.differences), (1, vec![]));
 
     one_lease(&*world.store, 3).await;
-    assert_eq!(world.positions().await, [12; 5], "it follows inline again");
+    assert_eq!(world.positions().await, [12; 6], "it follows inline again");
     assert_eq!(world.model.verify("counts").await.expect("it can be verified").differences, []);
 }
 
@@ -79,8 +79,8 @@ async fn a_table_dropped_under_a_live_store_stalls_alone_and_is_made_again() {
         let before = world.rows(table).await;
         let mut vandal = world.vandal().await;
         sqlx::query(sqlx::AssertSqlSafe(format!("DROP TABLE {table}"))).execute(&mut vandal).await.expect("it drops");
-        let position = append(&*world.store, &StreamId::run(crate::history::run(7)), &[run_released()]).await;
-        // An event that touches no row moves marks alone; the next one finds the table gone.
+        let position = append(&*world.store, &StreamId::run(crate::history::run(7)), &[run_kept_alive()]).await;
+        // An event that touches no row of it moves its mark alone; the next one finds the table gone.
         one_lease(&*world.store, u8::try_from(position).expect("few events")).await;
         let stalled = world.stalled(table).await.expect("it stands still");
         assert!(stalled.contains("no such table"), "{stalled}");
@@ -94,11 +94,11 @@ async fn a_table_dropped_under_a_live_store_stalls_alone_and_is_made_again() {
     }
 }
 
-fn run_released() -> lease_events::run::RunEvent {
-    lease_events::run::RunReleased {
+fn run_kept_alive() -> lease_events::run::RunEvent {
+    lease_events::run::RunKeptAlive {
         run_id: crate::history::run(7),
-        status: lease_events::lease::vocabulary::ReleaseStatus::Released,
-        reason: lease_events::lease::vocabulary::Reason::RunEnded,
+        time_to_live_ms: 60_000,
+        alive_until: crate::history::noon(),
     }
     .into()
 }
@@ -123,7 +123,7 @@ async fn what_shows_a_stalled_table_waits_with_it_and_says_so() {
     let report = world.model.rebuild("current_leases", progress).await.expect("a rebuild mends it");
     assert_eq!(report.tables, ["current_leases", "reusable_leases"]);
     append(&*world.store, &stream, &[release_requested(), released(Some(CleanupStatus::Pending))]).await;
-    assert_eq!(world.positions().await, [4; 4]);
+    assert_eq!(world.positions().await, [4; 5]);
     assert_eq!(world.rows("reusable_leases").await.len(), 1);
 }
 
@@ -139,8 +139,8 @@ async fn a_step_that_fails_in_memory_stalls_its_own_projection_too() {
     broken.store(true, Ordering::SeqCst);
     one_lease(&*store, 2).await;
     let statuses = model.statuses().await.expect("it reads");
-    assert_eq!(statuses.iter().map(|status| status.position).collect::<Vec<_>>(), [8, 8, 8, 8, 4]);
-    assert!(statuses[4].stalled.is_some() && model.catch_up().await.is_err());
+    assert_eq!(statuses.iter().map(|status| status.position).collect::<Vec<_>>(), [8, 8, 8, 8, 8, 4]);
+    assert!(statuses[5].stalled.is_some() && model.catch_up().await.is_err());
     broken.store(false, Ordering::SeqCst);
     model.catch_up().await.expect("it is mended");
     assert_eq!(model.verify("counts").await.expect("it can be verified").differences, []);

@@ -39,7 +39,7 @@ use super::{Context, effect, environment};
 use crate::drivers::{Acquired, DriverTraits, EnvironmentDriver, LeasePlan, Outcome, PlanRequest};
 
 /// The first fencing token of a provider lease.
-pub(super) const FIRST_TOKEN: u64 = 1;
+pub(crate) const FIRST_TOKEN: u64 = 1;
 
 /// What is asked (B1).
 #[derive(Debug, Clone, PartialEq, Serialize)]

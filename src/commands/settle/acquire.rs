@@ -128,7 +128,7 @@ impl Settling<'_> {
     }
 
     /// Whether somebody can still want what the acquire was to give.
-    async fn is_wanted(&self) -> Result<bool, CommandError> {
+    pub(super) async fn is_wanted(&self) -> Result<bool, CommandError> {
         let state = self.session.state()?;
         if state.release.is_some() {
             return Ok(false);

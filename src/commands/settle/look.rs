@@ -46,7 +46,7 @@ impl Settling<'_> {
 
     /// A listing gives a name and no more. Where the provider can resume it, it says the rest; else it is of no use to
     /// anybody, and is destroyed.
-    async fn found_listed(
+    pub(super) async fn found_listed(
         mut self,
         driver: &dyn EnvironmentDriver,
         traits: &DriverTraits,

@@ -5,6 +5,7 @@
 //! - An **acquire** becomes `lease-effect-unknown`, and then (see [`acquire`]) the driver's recipe finds out: asking again
 //!   under the same lease id and attempt, where the driver declares that this gives the same thing; else its listing,
 //!   by label; else an operator.
+//! - An acquire's **late answer** (see [`settle_late`]) ends the search.
 //! - A **take-over** whose claim has no decision is decided; then what was claimed is resumed, or goes back.
 //! - **Realize** and **execute** leave nothing to settle; those commands say why.
 //!
@@ -16,7 +17,10 @@
 //! - That nothing is there counts only where the driver can confirm absence, after its visibility delay, twice.
 
 mod acquire;
+mod late;
 mod look;
+
+pub use late::settle_late;
 
 use lease_events::id::LeaseId;
 use lease_events::lease::LeaseState;

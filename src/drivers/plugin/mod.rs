@@ -19,6 +19,7 @@ pub use self::bridge::Bridge;
 use self::bridge::{CALL_TIMEOUT, VISIBILITY_DELAY};
 pub(in crate::drivers) use self::bridge::{Target, Who};
 use self::config::PluginConfig;
+pub use self::late::late_lease;
 use self::outcome::Failure;
 pub(in crate::drivers) use self::outcome::settled;
 pub use self::schema::own_config_faults;
@@ -38,6 +39,7 @@ pub(in crate::drivers) mod wire;
 
 mod config;
 mod execute;
+mod late;
 mod outcome;
 pub(in crate::drivers) mod schema;
 

@@ -197,6 +197,11 @@ impl EnvironmentDriver for SandboxDriver {
         provider.execute(Call { scope, config: &config.own }, held, command, output).await
     }
 
+    fn listing(&self, config: &Value) -> Option<String> {
+        let (config, provider) = self.route(config).ok()?;
+        provider.lists_all().then_some(config.provider)
+    }
+
     async fn list(&self, scope: &ProbeScope, config: &Value) -> Outcome<Vec<Listed>> {
         let (config, provider) = route!(self, config);
         provider.list(scope, &config.own).await

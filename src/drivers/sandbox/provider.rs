@@ -87,6 +87,11 @@ pub trait SandboxProvider: Send + Sync {
     /// Runs a command in the sandbox.
     async fn execute(&self, call: Call<'_>, held: &Held, command: Command, output: OutputSink) -> Outcome<Execution>;
 
+    /// Whether a listing covers all that it holds, whatever the config.
+    fn lists_all(&self) -> bool {
+        false
+    }
+
     /// What it holds now, whoever made it.
     async fn list(&self, scope: &ProbeScope, config: &Map<String, Value>) -> Outcome<Vec<Listed>>;
 }

@@ -17,6 +17,7 @@ pub mod plugin;
 pub mod problem;
 pub mod projection;
 pub(crate) mod read;
+pub mod reconciliation;
 pub mod recovery;
 pub mod reusable;
 pub mod run;

@@ -74,6 +74,11 @@ pub(crate) fn whole_number_option<'de, D: Deserializer<'de>>(deserializer: D) ->
     deserializer.deserialize_any(WholeNumber)
 }
 
+/// A whole number that must be there.
+pub(crate) fn whole_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    whole_number_option(deserializer)?.ok_or_else(|| de::Error::invalid_type(Unexpected::Unit, &WholeNumber))
+}
+
 struct WholeNumber;
 
 impl<'de> Visitor<'de> for WholeNumber {

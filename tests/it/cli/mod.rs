@@ -7,10 +7,12 @@ mod misuse;
 mod orphans;
 mod plugin;
 mod plugin_check;
+mod reconcile;
 mod reuse;
 mod run;
 mod secret;
 mod serve;
+mod stop;
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};

@@ -5,6 +5,7 @@ mod document;
 mod environments;
 mod leases;
 mod refusals;
+mod runs;
 mod secrets;
 mod server;
 mod streams;

@@ -5,5 +5,7 @@ mod cleaning;
 mod dying;
 mod expiry;
 mod listing;
+mod reconcile;
+mod runs;
 mod script;
 mod settling;

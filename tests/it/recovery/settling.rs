@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use futures_util::StreamExt;
 use lease_events::id::LeaseId;
 use lease_events::lease::vocabulary::{CleanupStatus, Effect, LeaseStatus, NextActionKind, Reason, ReleaseStatus};
 use lease_events::seam::Clock;
@@ -274,5 +275,41 @@ async fn field_proliferate_1264_a_release_under_way_is_run_again() {
         let lease = bench.lease(lease_id).await;
         assert_eq!((lease.status, lease.cleanup_status), (LeaseStatus::Released, Some(CleanupStatus::Success)));
         assert_eq!((bench.held(), lease.end_reason), (0, Some(Reason::HolderReleased)));
+    }
+}
+
+/// A provider that cannot tell is asked nothing; what it answers late settles the lease all the same.
+#[tokio::test(start_paused = true)]
+async fn a_late_answer_settles_what_nothing_else_could() {
+    let nothing = Declared { idempotent: false, lists: false, confirms: false, ..Declared::default() };
+    for is_released in [false, true] {
+        let world = World::new();
+        let bench = survivor(&world, nothing);
+        let environment = bench.environment("late", fake(json!({}))).await.environment_id;
+        bench.provider.inject(Effect::Acquire, Trouble::Unknown);
+        bench.acquire(environment, run(1)).await.expect_err("nobody knows");
+        assert_eq!(dids(&bench).await, ["escalated"]);
+        let lease = leases(&bench).await.pop().expect("its intent is there");
+        assert_eq!((lease.status, lease.needs_attention), (LeaseStatus::EffectUnknown, true));
+        if is_released {
+            let request = ReleaseRunRequest { company_id: company(), run_id: run(1), status: ReleaseStatus::Released };
+            bench.ledger.release_run(caller(), request).await.expect("remembered");
+        }
+        let made = format!("sandbox://fake/{}", lease.lease_id);
+        // Twice: the second says nothing new.
+        let answers = vec![(lease.lease_id, made.clone()), (lease.lease_id, made)];
+        bench.ledger.settle_late(futures_util::stream::iter(answers).boxed());
+        let settled = async {
+            loop {
+                let lease = bench.lease(lease.lease_id).await;
+                if lease.status != LeaseStatus::EffectUnknown && lease.status != LeaseStatus::Releasing {
+                    return lease;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let lease = tokio::time::timeout(Duration::from_secs(60), settled).await.expect("it is settled");
+        let (status, held) = if is_released { (LeaseStatus::Released, 0) } else { (LeaseStatus::Active, 1) };
+        assert_eq!((lease.status, lease.needs_attention, bench.held()), (status, false, held));
     }
 }

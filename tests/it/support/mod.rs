@@ -59,6 +59,13 @@ impl Clock for SimulatedClock {
 #[derive(Default)]
 pub(crate) struct CountedIds(AtomicU64);
 
+impl CountedIds {
+    /// Ids counted from this number on: another ledger's.
+    pub(crate) fn from(number: u64) -> Self {
+        Self(AtomicU64::new(number))
+    }
+}
+
 impl Ids for CountedIds {
     fn fresh(&self) -> Uuid {
         Uuid::from_u128((7 << 76) | u128::from(self.0.fetch_add(1, Ordering::SeqCst) + 1))

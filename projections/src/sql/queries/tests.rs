@@ -72,6 +72,20 @@ async fn what_is_due_is_read_in_the_order_of_its_index() {
 }
 
 #[tokio::test]
+async fn silent_runs_are_read_in_the_order_of_their_index_and_released_ones_through_open_leases() {
+    let cursor = Some((chrono::DateTime::UNIX_EPOCH, RunId::derived(&["x"])));
+    for (until, after) in [(Some(chrono::DateTime::UNIX_EPOCH), cursor), (None, None)] {
+        let sql = alive_runs(&AliveFilter { until, after, limit: 10 });
+        expect(sql.sql().as_str(), "silent").await;
+        let plan = plan(sql.sql().as_str()).await;
+        assert!(!plan.contains("TEMP B-TREE"), "{plan}");
+    }
+    expect(HALF_RELEASED, "open").await;
+    let plan = plan(HALF_RELEASED).await;
+    assert!(plan.contains("SEARCH runs USING INDEX sqlite_autoindex"), "{plan}");
+}
+
+#[tokio::test]
 async fn pages_come_in_the_order_of_their_index() {
     for company_id in [None, Some(CompanyId::derived(&["company"]))] {
         let filter = LeaseFilter { company_id, limit: 10, ..Default::default() };

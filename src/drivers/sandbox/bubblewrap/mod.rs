@@ -239,6 +239,10 @@ impl SandboxProvider for BubblewrapProvider {
         }
     }
 
+    fn lists_all(&self) -> bool {
+        true
+    }
+
     async fn list(&self, _: &ProbeScope, _: &Map<String, Value>) -> Outcome<Vec<Listed>> {
         let listed = |label: Label| Listed {
             provider_lease_id: provider_lease_id(KEY, &label.lease_id.to_string()),

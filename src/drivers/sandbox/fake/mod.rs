@@ -13,7 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use lease_events::failure::Fault;
-use lease_events::id::LeaseId;
+use lease_events::id::{CompanyId, LeaseId, LedgerId};
 use lease_events::lease::event::Receipt;
 use lease_events::lease::vocabulary::{Effect, ReceiptState, ReleaseStatus, WorkspaceKind};
 use lease_events::seam::Clock;
@@ -47,8 +47,12 @@ pub struct FakeProvider {
     calls: Arc<Mutex<Calls>>,
 }
 
+/// What a test makes of a listing.
+type Alter = Arc<dyn Fn(&mut Vec<Listed>) + Send + Sync>;
+
 #[derive(Default)]
 struct Calls {
+    listing: Option<Alter>,
     counts: BTreeMap<Effect, u64>,
     injected: BTreeMap<Effect, VecDeque<Trouble>>,
 }
@@ -85,6 +89,28 @@ impl FakeProvider {
     /// in line.
     pub fn inject(&self, effect: Effect, trouble: Trouble) {
         self.state().injected.entry(effect).or_default().push_back(trouble);
+    }
+
+    /// Alters every listing from now on, as a provider does whose listings lag, or that others use too.
+    pub fn alter_listing(&self, alter: impl Fn(&mut Vec<Listed>) + Send + Sync + 'static) {
+        self.state().listing = Some(Arc::new(alter));
+    }
+
+    /// Makes a sandbox under these labels that nobody was told of, as a create does that outlives its caller.
+    pub fn make_late(&self, ledger_id: LedgerId, lease_id: LeaseId) {
+        let thing = Thing {
+            ledger_id,
+            lease_id,
+            company_id: CompanyId(uuid::Uuid::nil()),
+            run_id: None,
+            attempt: 1,
+            fencing_token: 1,
+            created_at: self.clock.now(),
+            expires_at: None,
+            files: BTreeMap::new(),
+        };
+        // One that is there already is the same sandbox.
+        let _ = self.shelf.create(&thing);
     }
 
     /// Loses the sandbox of a lease, as if somebody had removed it behind the ledger's back.
@@ -291,6 +317,10 @@ impl SandboxProvider for FakeProvider {
         self.call(Effect::Execute, call, happen, || None).await
     }
 
+    fn lists_all(&self) -> bool {
+        true
+    }
+
     async fn list(&self, _: &ProbeScope, _: &Map<String, Value>) -> Outcome<Vec<Listed>> {
         let listed = |thing: Thing| Listed {
             provider_lease_id: thing.provider_lease_id(),
@@ -299,7 +329,14 @@ impl SandboxProvider for FakeProvider {
             created_at: Some(thing.created_at),
         };
         match self.shelf.all() {
-            Ok(things) => Outcome::Done(things.into_iter().map(listed).collect()),
+            Ok(things) => {
+                let mut all = things.into_iter().map(listed).collect();
+                let alter = self.state().listing.clone();
+                if let Some(alter) = alter {
+                    alter(&mut all);
+                }
+                Outcome::Done(all)
+            }
             Err(error) => {
                 Outcome::NotDone(Fault::new("fake-shelf", format!("The records could not be read: {error}.")))
             }
