@@ -37,6 +37,9 @@ pub mod resume;
 pub mod secret;
 pub mod session;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use lease_events::id::LedgerId;

@@ -94,11 +94,11 @@ pub(super) async fn end(context: &Context, command: &Command, ending: &Ending) -
 }
 
 /// Whether there is a release to run: asked for, with something at the provider.
-fn is_ending(state: &LeaseState) -> bool {
+pub(super) fn is_ending(state: &LeaseState) -> bool {
     state.release.is_some() && state.provider_lease.is_some()
 }
 
-fn decide(context: &Context, state: &LeaseState, ending: &Ending) -> Result<Vec<LeaseEvent>, CommandError> {
+pub(super) fn decide(context: &Context, state: &LeaseState, ending: &Ending) -> Result<Vec<LeaseEvent>, CommandError> {
     let wanted = ending.wanted;
     let destroys_more =
         |intent: &ReleaseIntent| wanted.teardown == Teardown::Destroy && intent.teardown == Teardown::ByPolicy;
@@ -177,7 +177,7 @@ pub(super) async fn finish(context: &Context, session: &mut LeaseSession<'_>) ->
         .await
 }
 
-fn done(state: &LeaseState, intent: &ReleaseIntent, receipt: &Receipt) -> Vec<LeaseEvent> {
+pub(super) fn done(state: &LeaseState, intent: &ReleaseIntent, receipt: &Receipt) -> Vec<LeaseEvent> {
     let kept = receipt.state == ReceiptState::Kept;
     let retained = kept && state.policy == Policy::RetainOnFailure && intent.status == ReleaseStatus::Failed;
     let status = if retained { LeaseStatus::Retained } else { status_of(intent.status) };
@@ -197,7 +197,7 @@ fn done(state: &LeaseState, intent: &ReleaseIntent, receipt: &Receipt) -> Vec<Le
     ]
 }
 
-fn failed(
+pub(super) fn failed(
     state: &LeaseState,
     intent: &ReleaseIntent,
     fault: &Fault,

@@ -12,7 +12,7 @@
 
 mod decide;
 mod fingerprint;
-mod reuse;
+pub(in crate::commands) mod reuse;
 mod slot;
 
 pub(crate) use fingerprint::{canonical, sha256_hex};
@@ -38,7 +38,7 @@ use super::{Context, effect, environment};
 use crate::drivers::{Acquired, DriverTraits, EnvironmentDriver, LeasePlan, Outcome, PlanRequest};
 
 /// The first fencing token of a provider lease.
-const FIRST_TOKEN: u64 = 1;
+pub(super) const FIRST_TOKEN: u64 = 1;
 
 /// What is asked (B1).
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -290,7 +290,7 @@ impl Acquisition<'_> {
     }
 }
 
-fn provider_acquired(acquired: &Acquired) -> LeaseEvent {
+pub(super) fn provider_acquired(acquired: &Acquired) -> LeaseEvent {
     LeaseProviderAcquired {
         provider_lease_id: acquired.provider_lease_id.clone(),
         metadata: acquired.metadata.clone(),
@@ -300,7 +300,7 @@ fn provider_acquired(acquired: &Acquired) -> LeaseEvent {
     .into()
 }
 
-fn acquire_failed(reason: Reason, fault: Option<&Fault>) -> LeaseEvent {
+pub(super) fn acquire_failed(reason: Reason, fault: Option<&Fault>) -> LeaseEvent {
     LeaseAcquireFailed { reason, fault: fault.cloned() }.into()
 }
 

@@ -5,7 +5,7 @@ use lease_events::failure::Fault;
 use lease_events::id::{LeaseId, RunId};
 use lease_events::lease::LeaseState;
 use lease_events::lease::event::{
-    Candidate, LeaseReleased, LeaseRequested, LeaseResumed, LeaseReuseClaimed, LeaseReuseDecided,
+    Candidate, LeaseEvent, LeaseReleased, LeaseRequested, LeaseResumed, LeaseReuseClaimed, LeaseReuseDecided,
 };
 use lease_events::lease::vocabulary::{CleanupStatus, LeaseStatus, Reason, Verdict};
 use lease_events::store::AppendError;
@@ -34,17 +34,17 @@ pub(super) struct Candidates {
 }
 
 /// A sandbox that this acquire alone may resume.
-pub(super) struct Claimed {
+pub(in crate::commands) struct Claimed {
     /// The lease that gave it up.
-    pub(super) lease_id: LeaseId,
+    pub(in crate::commands) lease_id: LeaseId,
     /// What it held.
-    pub(super) held: Held,
+    pub(in crate::commands) held: Held,
     /// The token to resume it under.
-    pub(super) next_token: u64,
+    pub(in crate::commands) next_token: u64,
 }
 
 /// How a resume is to be taken.
-pub(super) enum Judgement {
+pub(in crate::commands) enum Judgement {
     /// It is the same sandbox, and this lease's now.
     Resumed(LeaseResumed),
     /// It is not: gone, another one, or simply not resumed.
@@ -129,17 +129,14 @@ pub(super) async fn claim(
             continue;
         };
         let provider_lease_id = state.provider_lease_id().map(str::to_owned);
-        if let Some((verdict, detail)) = obstacle(&state, &candidates.fingerprint) {
-            candidates.saw(lease_id, provider_lease_id.as_deref(), verdict, Some(detail));
-            continue;
-        }
-        let next_token = state.fencing_token().unwrap_or_default() + 1;
-        let claim = LeaseReuseClaimed {
-            by_lease_id,
-            by_run_id,
-            provider_lease_id: provider_lease_id.clone().unwrap_or_default(),
-            next_fencing_token: next_token,
+        let claim = match claim_on(&state, &candidates.fingerprint, by_lease_id, by_run_id) {
+            Ok(claim) => claim,
+            Err((verdict, detail)) => {
+                candidates.saw(lease_id, provider_lease_id.as_deref(), verdict, Some(detail));
+                continue;
+            }
         };
+        let next_token = claim.next_fencing_token;
         match session.append(state.company_id, &[claim.into()]).await {
             Ok(()) => {
                 candidates.saw(lease_id, provider_lease_id.as_deref(), Verdict::Taken, None);
@@ -154,6 +151,24 @@ pub(super) async fn claim(
     Ok(None)
 }
 
+/// The claim on what `state` keeps, or why there can be none. Pure; whose it is, the append decides.
+pub(in crate::commands) fn claim_on(
+    state: &LeaseState,
+    fingerprint: &str,
+    by_lease_id: LeaseId,
+    by_run_id: RunId,
+) -> Result<LeaseReuseClaimed, (Verdict, String)> {
+    match obstacle(state, fingerprint) {
+        Some(obstacle) => Err(obstacle),
+        None => Ok(LeaseReuseClaimed {
+            by_lease_id,
+            by_run_id,
+            provider_lease_id: state.provider_lease_id().unwrap_or_default().to_owned(),
+            next_fencing_token: state.fencing_token().unwrap_or_default() + 1,
+        }),
+    }
+}
+
 fn obstacle(state: &LeaseState, fingerprint: &str) -> Option<(Verdict, String)> {
     if let Some(by) = state.claimed_by {
         return Some((Verdict::LostClaim, format!("lease {by} claimed it first")));
@@ -166,7 +181,7 @@ fn obstacle(state: &LeaseState, fingerprint: &str) -> Option<(Verdict, String)> 
 }
 
 /// How the resume of a claimed sandbox is to be taken. Only what is provably the same sandbox is trusted (B16).
-pub(super) fn judge(claimed: &Claimed, outcome: Outcome<Resumed>) -> Judgement {
+pub(in crate::commands) fn judge(claimed: &Claimed, outcome: Outcome<Resumed>) -> Judgement {
     match outcome {
         Outcome::Done(Resumed::Same(now_held)) if is_same(&claimed.held, &now_held) => {
             Judgement::Resumed(resumed(now_held, claimed.next_token, Some(claimed.lease_id)))
@@ -199,22 +214,20 @@ pub(super) async fn give_back(
     if session.written() > 0 {
         return Ok(());
     }
-    session
-        .append_outcome(|state| {
-            if verdict == Verdict::ResumeFailed {
-                vec![
-                    LeaseReleased {
-                        status: LeaseStatus::Retained,
-                        reason: Reason::TakeOverFailed,
-                        cleanup_status: Some(CleanupStatus::Pending),
-                        failure_reason: Some(fault.message.clone()),
-                        receipt: None,
-                    }
-                    .into(),
-                ]
-            } else {
-                vec![gone(state)]
-            }
-        })
-        .await
+    session.append_outcome(|state| vec![given_back(state, verdict, fault)]).await
+}
+
+/// What is recorded of a claimed sandbox that was not resumed, on the stream of the lease that gave it up. Pure.
+pub(in crate::commands) fn given_back(state: &LeaseState, verdict: Verdict, fault: &Fault) -> LeaseEvent {
+    if verdict != Verdict::ResumeFailed {
+        return gone(state);
+    }
+    LeaseReleased {
+        status: LeaseStatus::Retained,
+        reason: Reason::TakeOverFailed,
+        cleanup_status: Some(CleanupStatus::Pending),
+        failure_reason: Some(fault.message.clone()),
+        receipt: None,
+    }
+    .into()
 }
