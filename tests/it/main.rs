@@ -5,6 +5,7 @@ mod support;
 mod architecture;
 mod cli;
 mod commands;
+mod disk;
 mod http;
 mod race;
 mod secrets;
