@@ -13,6 +13,7 @@ use lease_events::environment::EnvironmentState;
 use lease_events::id::{CompanyId, EnvironmentId, LeaseId, LedgerId, RunId, SecretId};
 use lease_events::lease::LeaseState;
 use lease_events::record::{Position, RecordedEvent};
+use lease_events::seam::crash::{Side, Step};
 use lease_events::secret::SecretState;
 use lease_events::store::{Direction, Subscription};
 use lease_projections::read_model::ReadModel;
@@ -40,11 +41,14 @@ use crate::commands::secret::rekey::rekey;
 use crate::commands::secret::remove::{RemoveSecret, remove};
 use crate::commands::secret::rotate::{RotateSecret, rotate};
 use crate::commands::secret::set::{SetSecret, set};
+use crate::commands::waive::{WaiveRequest, waive};
 use crate::commands::{self, Context};
 use crate::drivers::{OutputSink, ProbeReport};
 use crate::queries::history::lease_history;
 use crate::queries::why::{Why, why};
 use crate::queries::{self, AsOf};
+use crate::recovery::report::NamedReport;
+use crate::recovery::{self, Pass, Sweep, service};
 
 /// A lease ledger: takes commands, answers questions. Cheap to clone; all clones are one ledger.
 #[derive(Clone)]
@@ -53,6 +57,7 @@ pub struct Ledger {
     tasks: TaskTracker,
     stopping: CancellationToken,
     at_stop: Arc<Mutex<Vec<BoxFuture<'static, ()>>>>,
+    sweeps: Arc<[Arc<dyn Sweep>]>,
 }
 
 impl Ledger {
@@ -64,6 +69,7 @@ impl Ledger {
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
             at_stop: Arc::default(),
+            sweeps: recovery::standard().into(),
         }
     }
 
@@ -202,6 +208,15 @@ impl Ledger {
         .await
     }
 
+    /// Gives up the cleanup of a lease, for an operator's reason.
+    pub async fn waive(&self, caller: Caller, request: WaiveRequest) -> Result<LeaseState, CommandError> {
+        let target = Target::Lease { company: request.company_id, lease: request.lease_id };
+        self.run("waive", caller, target, move |work| async move {
+            work.once(&request, waive(&work.context, &work.command, &request)).await
+        })
+        .await
+    }
+
     /// Sets a secret: creates it, or gives it a new version.
     pub async fn set_secret(&self, caller: Caller, request: SetSecret) -> Result<SecretState, CommandError> {
         let target = Target::Company { company: request.company_id, run: None };
@@ -311,6 +326,26 @@ impl Ledger {
         self.stopping.is_cancelled()
     }
 
+    /// Starts recovery: from now on until the ledger stops, whatever is due is seen to. To be called once by whoever
+    /// keeps a ledger open; without it, leases expire and what was broken off is settled only by [`Self::recover`].
+    pub fn start_recovery(&self) {
+        for sweep in self.sweeps.iter().map(Arc::clone) {
+            let context = Arc::clone(&self.context);
+            self.in_background(|stopping| service::keep(sweep, Pass { context, stopping }));
+        }
+    }
+
+    /// Runs one pass of recovery by hand: every sweep, until nothing more is due. Answers what was done and why.
+    pub async fn recover(&self) -> Result<Vec<NamedReport>, CommandError> {
+        if self.stopping.is_cancelled() {
+            return Err(CommandError::Stopping);
+        }
+        let pass = Pass { context: Arc::clone(&self.context), stopping: self.stopping.clone() };
+        let sweeps = Arc::clone(&self.sweeps);
+        let task = self.tasks.spawn(async move { recovery::pass(&pass, &sweeps).await });
+        task.await.map_err(|broken| CommandError::BrokenOff { cause: broken.to_string() })
+    }
+
     /// Runs work of the ledger's own until it stops; `stop` waits for its end.
     pub fn in_background<F: Future<Output = ()> + Send + 'static>(&self, work: impl FnOnce(CancellationToken) -> F) {
         self.tasks.spawn(work(self.stopping.clone()));
@@ -354,8 +389,15 @@ impl Ledger {
             lease = target.lease().map(tracing::field::display), run = target.run().map(tracing::field::display),
         );
         let work_on = Arc::new(Work { context: Arc::clone(&self.context), command, company, operation });
-        let task = self.tasks.spawn(async move { work(work_on).await }.instrument(span));
-        task.await.unwrap_or_else(|broken| Err(CommandError::BrokenOff { cause: broken.to_string() }))
+        let context = Arc::clone(&self.context);
+        let task = async move {
+            let answer = work(work_on).await;
+            context.reached(Step::CommandReply, Side::Before).await;
+            answer
+        };
+        let answer = self.tasks.spawn(task.instrument(span)).await;
+        self.context.reached(Step::CommandReply, Side::After).await;
+        answer.unwrap_or_else(|broken| Err(CommandError::BrokenOff { cause: broken.to_string() }))
     }
 
     /// The company whose idempotency keys a command shares.

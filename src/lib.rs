@@ -20,6 +20,7 @@
 //! - [`ledger`]: the public face.
 //! - [`commands`]: what is done, one file a command.
 //! - [`queries`]: what is asked.
+//! - [`recovery`]: what finds and sees to whatever is due, or was left behind by whoever died.
 //! - [`drivers`]: who makes environments, behind one port.
 //! - [`http`], [`cli`]: the two faces; the command line speaks the HTTP API, always.
 //! - [`wiring`]: the only place that names concrete stores, drivers and projections.
@@ -32,6 +33,7 @@ pub mod drivers;
 pub mod http;
 pub mod ledger;
 pub mod queries;
+pub mod recovery;
 pub mod secrets;
 pub mod telemetry;
 pub mod wiring;

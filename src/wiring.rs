@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use lease_events::id::LedgerId;
+use lease_events::seam::crash::{CrashSeam, NoCrash};
 use lease_events::seam::{Clock, Ids, SystemClock, SystemIds};
 use lease_events::store::EventStore;
 use lease_projections::memory::{MemoryProjections, MemoryReadModel};
@@ -18,6 +19,8 @@ use lease_stores::sqlite::{SqliteOptions, SqliteStore};
 
 use crate::commands::Context;
 use crate::commands::locks::KeyedLocks;
+pub use crate::commands::owe::CareSettings;
+use crate::commands::owners::{Owners, ToldOwners};
 use crate::commands::secret::resolve::SecretReads;
 use crate::drivers::local::LocalDriver;
 use crate::drivers::plugin::{Bridge, PluginDriver};
@@ -29,6 +32,8 @@ use crate::drivers::secrets::SecretResolver;
 use crate::drivers::ssh::SshDriver;
 use crate::drivers::{Drivers, EnvironmentDriver};
 use crate::ledger::Ledger;
+use crate::processes::crash::{CRASH_AT, InvalidCrashAt, KillAt};
+use crate::processes::owner_files::OwnerFiles;
 use crate::secrets::SecretProviders;
 use crate::secrets::key::{KeyError, KeySource};
 use crate::secrets::process::forbid_dumps;
@@ -89,6 +94,8 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// Where secrets come from.
     pub secrets: SecretSettings,
+    /// How owed cleanup is tried again, and what is never destroyed by the ledger itself.
+    pub care: CareSettings,
 }
 
 /// Why a ledger could not be opened.
@@ -105,6 +112,9 @@ pub enum OpenError {
     /// The key that secrets are sealed with is not there, though one is named.
     #[error(transparent)]
     SecretKey(#[from] KeyError),
+    /// The crash that a test asks for is none.
+    #[error(transparent)]
+    CrashAt(#[from] InvalidCrashAt),
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] lease_stores::sqlite::OpenError),
@@ -113,24 +123,81 @@ pub enum OpenError {
     Projections(#[from] lease_projections::projection::QueryError),
 }
 
-/// Opens a ledger on a store, with the built-in drivers. From then on the process leaves no core dump.
+/// Opens a ledger on a store, with the built-in drivers. From then on the process leaves no core dump. Recovery is
+/// started by [`Ledger::start_recovery`].
 pub async fn open(settings: &Settings) -> Result<Ledger, OpenError> {
     forbid_dumps();
     make_folder(&settings.data_dir)?;
-    let (clock, ids): (Arc<dyn Clock>, Arc<dyn Ids>) = (Arc::new(SystemClock), Arc::new(SystemIds));
-    let workers = worker_host(&settings.data_dir, &ids);
+    let seams = Seams { care: settings.care, crash: crash_asked_for()?, ..Seams::real() };
+    let workers = worker_host(&settings.data_dir, &seams.ids);
+    let (clock, ids) = (Arc::clone(&seams.clock), Arc::clone(&seams.ids));
     let drivers = |secrets| built_in_drivers(&settings.data_dir, secrets, &workers, &clock, &ids);
     let ledger = match &settings.store {
-        StoreUrl::Memory => open_in_memory(Arc::clone(&clock), Arc::clone(&ids), &settings.secrets, drivers),
+        StoreUrl::Memory => MemoryHome::new(&seams).open(seams, &settings.secrets, drivers),
         StoreUrl::Sqlite(path) => {
             if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
                 make_folder(folder)?;
             }
-            open_sqlite(path, Arc::clone(&clock), Arc::clone(&ids), &settings.secrets, drivers).await
+            let owners = declare_owner(path, &seams)?;
+            open_sqlite_with(path, Seams { owners, ..seams }, &settings.secrets, drivers).await
         }
     }?;
     ledger.at_stop(async move { workers.stop_all().await });
     Ok(ledger)
+}
+
+/// What a ledger takes from the world around it, besides its store and drivers.
+#[derive(Clone)]
+pub struct Seams {
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Fresh ids.
+    pub ids: Arc<dyn Ids>,
+    /// This process, as in-flight effects name their owner: unique to this process and start.
+    pub owner: String,
+    /// Which other processes are dead.
+    pub owners: Arc<dyn Owners>,
+    /// What happens at crash points.
+    pub crash: Arc<dyn CrashSeam>,
+    /// How owed cleanup is tried again, and what is never destroyed by the ledger itself.
+    pub care: CareSettings,
+}
+
+impl Seams {
+    /// This time and these ids; no owner is known to be dead, and nothing crashes.
+    #[must_use]
+    pub fn of(clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Self {
+        // A process that comes back under the same number is another owner.
+        let owner = format!("{}-{}", std::process::id(), ids.fresh());
+        let (owners, crash) = (Arc::<ToldOwners>::default(), Arc::new(NoCrash));
+        Self { clock, ids, owner, owners, crash, care: CareSettings::default() }
+    }
+
+    fn real() -> Self {
+        Self::of(Arc::new(SystemClock), Arc::new(SystemIds))
+    }
+}
+
+fn crash_asked_for() -> Result<Arc<dyn CrashSeam>, OpenError> {
+    match std::env::var(CRASH_AT) {
+        Ok(text) => Ok(Arc::new(KillAt::parse(&text)?)),
+        Err(_) => Ok(Arc::new(NoCrash)),
+    }
+}
+
+impl Owners for OwnerFiles {
+    fn is_dead(&self, owner: &str) -> bool {
+        self.is_dead(owner)
+    }
+}
+
+/// Declares this process an owner on the store of this file.
+fn declare_owner(store: &Path, seams: &Seams) -> Result<Arc<dyn Owners>, OpenError> {
+    let mut folder = store.as_os_str().to_owned();
+    folder.push(".owners");
+    let folder = PathBuf::from(folder);
+    let declared = OwnerFiles::declare(&folder, &seams.owner, seams.clock.now());
+    Ok(Arc::new(declared.map_err(|cause| OpenError::Folder { path: folder, cause })?))
 }
 
 /// A ledger on a SQLite file, with the drivers that `drivers` makes; they read secrets through what it is given.
@@ -141,19 +208,29 @@ pub async fn open_sqlite(
     secrets: &SecretSettings,
     drivers: impl FnOnce(Arc<dyn SecretResolver>) -> Result<Drivers, OpenError>,
 ) -> Result<Ledger, OpenError> {
+    open_sqlite_with(path, Seams::of(clock, ids), secrets, drivers).await
+}
+
+/// As [`open_sqlite`], with all seams given.
+pub async fn open_sqlite_with(
+    path: &Path,
+    seams: Seams,
+    secrets: &SecretSettings,
+    drivers: impl FnOnce(Arc<dyn SecretResolver>) -> Result<Drivers, OpenError>,
+) -> Result<Ledger, OpenError> {
     let projections = SqliteProjections::new_standard();
     let store = SqliteStore::open(SqliteOptions {
         path: path.to_owned(),
-        clock: Arc::clone(&clock),
-        ids: Arc::clone(&ids),
+        clock: Arc::clone(&seams.clock),
+        ids: Arc::clone(&seams.ids),
         hook: Some(projections.clone()),
     })
     .await?;
     let read_model = SqliteReadModel::attach(projections, Arc::clone(&store)).await?;
     let follower = Arc::clone(&read_model);
     let sealed = Arc::new(SqliteSealed::new(Arc::clone(&store)));
-    let secrets = SecretProviders::granted(secrets, sealed, Arc::clone(&clock), Arc::new(variable))?;
-    let parts = Parts { ledger_id: store.ledger_id(), store, read_model, secrets, clock, ids };
+    let secrets = SecretProviders::granted(secrets, sealed, Arc::clone(&seams.clock), Arc::new(variable))?;
+    let parts = Parts { ledger_id: store.ledger_id(), store, read_model, secrets, seams };
     let ledger = parts.join(drivers)?;
     ledger.in_background(|stopping| async move { follower.follow(stopping.cancelled()).await });
     Ok(ledger)
@@ -167,15 +244,62 @@ pub fn open_in_memory(
     secrets: &SecretSettings,
     drivers: impl FnOnce(Arc<dyn SecretResolver>) -> Result<Drivers, OpenError>,
 ) -> Result<Ledger, OpenError> {
-    let projections = MemoryProjections::new_standard();
-    let store = MemoryStore::new(Arc::clone(&clock), Some(projections.clone()));
-    let read_model = MemoryReadModel::attach(projections, store.clone());
-    let ledger_id = LedgerId(ids.fresh());
-    let key = secrets.key.clone().unwrap_or_else(KeySource::random);
-    let secrets = SecretSettings { key: Some(key), ..secrets.clone() };
-    let sealed = Arc::new(MemorySealed::default());
-    let secrets = SecretProviders::granted(&secrets, sealed, Arc::clone(&clock), Arc::new(variable))?;
-    Parts { ledger_id, store, read_model, secrets, clock, ids }.join(drivers)
+    let seams = Seams::of(clock, ids);
+    MemoryHome::new(&seams).open(seams, secrets, drivers)
+}
+
+/// What a ledger in memory keeps: a ledger that is opened on it again finds everything, as another process would on a
+/// disk.
+#[derive(Clone)]
+pub struct MemoryHome {
+    ledger_id: LedgerId,
+    store: Arc<MemoryStore>,
+    read_model: Arc<MemoryReadModel>,
+    sealed: Arc<MemorySealed>,
+    key: KeySource,
+}
+
+impl MemoryHome {
+    /// An empty one.
+    #[must_use]
+    pub fn new(seams: &Seams) -> Self {
+        let projections = MemoryProjections::new_standard();
+        let store = MemoryStore::new(Arc::clone(&seams.clock), Some(projections.clone()));
+        let read_model = MemoryReadModel::attach(projections, store.clone());
+        let ledger_id = LedgerId(seams.ids.fresh());
+        Self { ledger_id, store, read_model, sealed: Arc::default(), key: KeySource::random() }
+    }
+
+    /// A ledger on it.
+    pub fn open(
+        &self,
+        seams: Seams,
+        secrets: &SecretSettings,
+        drivers: impl FnOnce(Arc<dyn SecretResolver>) -> Result<Drivers, OpenError>,
+    ) -> Result<Ledger, OpenError> {
+        self.open_through(self.store.clone(), seams, secrets, drivers)
+    }
+
+    /// The store, to be wrapped for [`Self::open_through`].
+    #[must_use]
+    pub fn store(&self) -> Arc<dyn EventStore> {
+        self.store.clone()
+    }
+
+    /// A ledger on it that reads and appends through `store`, which wraps this one's.
+    pub fn open_through(
+        &self,
+        store: Arc<dyn EventStore>,
+        seams: Seams,
+        secrets: &SecretSettings,
+        drivers: impl FnOnce(Arc<dyn SecretResolver>) -> Result<Drivers, OpenError>,
+    ) -> Result<Ledger, OpenError> {
+        let key = secrets.key.clone().unwrap_or_else(|| self.key.clone());
+        let secrets = SecretSettings { key: Some(key), ..secrets.clone() };
+        let (sealed, read_model) = (self.sealed.clone(), self.read_model.clone());
+        let secrets = SecretProviders::granted(&secrets, sealed, Arc::clone(&seams.clock), Arc::new(variable))?;
+        Parts { ledger_id: self.ledger_id, store, read_model, secrets, seams }.join(drivers)
+    }
 }
 
 /// The drivers that are built in; providers keep what they make below `data_dir`, and plugins are read from there.
@@ -218,8 +342,7 @@ struct Parts {
     store: Arc<dyn EventStore>,
     read_model: Arc<dyn ReadModel>,
     secrets: SecretProviders,
-    clock: Arc<dyn Clock>,
-    ids: Arc<dyn Ids>,
+    seams: Seams,
 }
 
 impl Parts {
@@ -227,14 +350,26 @@ impl Parts {
         self,
         drivers: impl FnOnce(Arc<dyn SecretResolver>) -> Result<Drivers, OpenError>,
     ) -> Result<Ledger, OpenError> {
-        let Self { ledger_id, store, read_model, secrets, clock, ids } = self;
+        let Self { ledger_id, store, read_model, secrets, seams } = self;
+        let Seams { clock, ids, owner, owners, crash, care } = seams;
         let redactor = Arc::<Redactor>::default();
         let reads = SecretReads::new(Arc::clone(&store), Arc::clone(&ids), secrets.clone(), Arc::clone(&redactor));
         let drivers = drivers(Arc::new(reads))?.redacting(&redactor);
-        // Unique to this process and start: a process that comes back under the same number is another owner.
-        let owner = format!("{}-{}", std::process::id(), ids.fresh());
         let locks = KeyedLocks::default();
-        Ok(Ledger::new(Context { ledger_id, store, read_model, drivers, secrets, clock, ids, owner, locks }))
+        Ok(Ledger::new(Context {
+            ledger_id,
+            store,
+            read_model,
+            drivers,
+            secrets,
+            clock,
+            ids,
+            owner,
+            owners,
+            care,
+            crash,
+            locks,
+        }))
     }
 }
 

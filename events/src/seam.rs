@@ -1,6 +1,8 @@
 //! Time, ids and randomness as parameters. The real ones are made here and nowhere else (`clippy.toml` holds it),
 //! so that tests can drive them.
 
+pub mod crash;
+
 use chrono::{DateTime, SubsecRound, Utc};
 use uuid::Uuid;
 

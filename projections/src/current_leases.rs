@@ -22,7 +22,7 @@ pub const UNSETTLED: &str = "is_open = 1 OR cleanup_status IN ('pending', 'faile
 /// The table.
 pub const TABLE: Table = Table {
     name: "current_leases",
-    version: 1,
+    version: 2,
     about: "One row a lease, open or over, as it is now.",
     columns: &[
         Column::new("lease_id", Text, "The lease (UUID).").holds("leaseId").fixed(),
@@ -93,6 +93,12 @@ pub const TABLE: Table = Table {
         .nullable(),
         Column::new("next_action_at", Timestamp, "When that happens; NULL where it waits for somebody.").nullable(),
         Column::new("next_action_because", Text, "Because of what, in words.").nullable(),
+        Column::new(
+            "in_flight_owner",
+            Text,
+            "The process that runs the effect under way; NULL where none is, or where its outcome is known to be unknown.",
+        )
+        .nullable(),
         Column::new("claimed_by", Text, "The lease that took over what this one held (UUID).")
             .holds("claimedBy")
             .nullable(),
@@ -120,6 +126,12 @@ pub const TABLE: Table = Table {
         Index { name: "environment", columns: &["environment_id", "created_position"], condition: None },
         Index { name: "run", columns: &["run_id", "reuse_fingerprint"], condition: Some("run_id IS NOT NULL") },
         Index { name: "due", columns: &["next_action_at"], condition: Some("next_action_at IS NOT NULL") },
+        Index {
+            name: "next",
+            columns: &["next_action", "next_action_at", "lease_id"],
+            condition: Some("next_action_at IS NOT NULL"),
+        },
+        Index { name: "claim", columns: &["claimed_by"], condition: Some("claimed_by IS NOT NULL") },
         Index { name: "unsettled", columns: &["environment_id", "created_position"], condition: Some(UNSETTLED) },
         Index { name: "open", columns: &["created_position"], condition: Some("is_open = 1") },
         Index { name: "attention", columns: &["created_position"], condition: Some("needs_attention = 1") },
@@ -216,6 +228,12 @@ impl<'a> Rest<'a> {
     }
 }
 
+/// The process whose effect is under way: it alone knows how it goes, as long as it lives.
+pub(crate) fn in_flight_owner(lease: &LeaseState) -> Option<&str> {
+    let in_flight = lease.in_flight.as_ref().filter(|_| lease.status != LeaseStatus::EffectUnknown);
+    in_flight.map(|in_flight| in_flight.owner.as_str())
+}
+
 /// The row of a lease.
 fn row(lease: &LeaseState) -> Row {
     let next = lease.next_action.as_ref();
@@ -249,6 +267,7 @@ fn row(lease: &LeaseState) -> Row {
         Value::text(next.map(|next| next.action.as_str())),
         Value::time(next.and_then(|next| next.at)),
         Value::text(next.map(|next| next.because.as_str())),
+        Value::text(in_flight_owner(lease)),
         Value::id(lease.claimed_by.map(|id| id.0)),
         Value::id(lease.resumed_from.map(|id| id.0)),
         Value::text(lease.reuse_fingerprint.as_deref()),

@@ -6,10 +6,11 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use lease_events::environment::{EnvironmentState, EnvironmentStatus};
 use lease_events::id::{CompanyId, EnvironmentId, LeaseId, RunId};
 use lease_events::lease::state::LeaseState;
-use lease_events::lease::vocabulary::LeaseStatus;
+use lease_events::lease::vocabulary::{LeaseStatus, NextActionKind};
 use lease_events::record::Position;
 use lease_events::secret::{SecretState, SecretStatus};
 use tokio::sync::mpsc;
@@ -40,11 +41,39 @@ pub struct LeaseFilter {
     /// Those that an operator must look at.
     pub needs_attention: bool,
     /// Those whose next action is due at this time or before; they come in the order in which they fell due.
-    pub due_by: Option<chrono::DateTime<chrono::Utc>>,
+    pub due_by: Option<DateTime<Utc>>,
     /// Those created before this one's `created_position`: the cursor of the next page.
     pub before: Option<Position>,
     /// How many at most; cut to [`ROWS_MAX`].
     pub limit: usize,
+}
+
+/// Which leases are wanted whose next action has a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DueFilter {
+    /// What happens next to them.
+    pub action: NextActionKind,
+    /// Those for which it is due at this time or before; `None`: whenever it is due.
+    pub by: Option<DateTime<Utc>>,
+    /// Those behind this one, in the order in which they fall due: the cursor of the next page.
+    pub after: Option<(DateTime<Utc>, LeaseId)>,
+    /// How many at most; cut to [`ROWS_MAX`].
+    pub limit: usize,
+}
+
+/// A lease whose next action has a time, as far as a sweep must know it: what is done is decided on its stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DueLease {
+    /// When its next action is due, cut to the microsecond.
+    pub at: DateTime<Utc>,
+    /// The lease.
+    pub lease_id: LeaseId,
+    /// Its driver.
+    pub driver: String,
+    /// Its provider.
+    pub provider: String,
+    /// The process that runs the effect under way; `None` where none is, or its outcome is already known to be unknown.
+    pub in_flight_owner: Option<String>,
 }
 
 /// Which reusable leases are wanted; what is not set does not matter.
@@ -156,6 +185,15 @@ pub trait ReadModel: Send + Sync {
 
     /// Leases, newest first (those that are due: earliest first).
     async fn leases(&self, filter: &LeaseFilter) -> Result<Vec<LeaseState>, QueryError>;
+
+    /// Leases whose next action has a time, earliest first.
+    async fn due(&self, filter: &DueFilter) -> Result<Vec<DueLease>, QueryError>;
+
+    /// How many leases an operator must look at.
+    async fn count_needing_attention(&self) -> Result<u64, QueryError>;
+
+    /// The leases that this one claimed to take over what they kept, oldest first.
+    async fn claimed_by(&self, claimant: LeaseId) -> Result<Vec<LeaseId>, QueryError>;
 
     /// The open leases of a run, oldest first.
     async fn open_leases_of_run(&self, company: Option<CompanyId>, run: RunId) -> Result<Vec<LeaseId>, QueryError>;

@@ -14,6 +14,7 @@ pub mod events;
 pub mod exit;
 pub mod lease;
 pub mod projection;
+pub mod recover;
 pub mod render;
 pub mod run;
 pub mod secret;
@@ -59,6 +60,8 @@ enum Command {
     /// Projections: the tables of what is true now
     #[command(subcommand)]
     Projection(projection::ProjectionCommand),
+    /// Run one pass of recovery by hand: see to whatever is due, and tell what was done and why
+    Recover,
     /// Print the events of the whole log, one JSON object a line
     Events(events::EventsArgs),
     /// Print a completion script for a shell
@@ -120,6 +123,7 @@ async fn dispatch(cli: Cli) -> Result<u8, CliError> {
         Command::Lease(command) => lease::lease(&app, *command).await,
         Command::Secret(command) => secret::secret(&app, command).await,
         Command::Projection(command) => projection::projection(&app, command).await,
+        Command::Recover => recover::recover(&app).await,
         Command::Events(args) => events::events(&app, &args).await,
         Command::Completions(_) | Command::Serve(_) | Command::Run(_) => Ok(Exit::Ok as u8),
     };

@@ -40,6 +40,7 @@ pub async fn serve(args: &ServeArgs, global: &Global) -> Result<(), CliError> {
     };
     lock.announce(&announcement)?;
 
+    ledger.start_recovery();
     let stop = CancellationToken::new();
     let mut serving = Box::pin(http::serve(listener, ledger.clone(), stop.clone()));
     if global.json {

@@ -6,10 +6,11 @@ use chrono::{DateTime, Utc};
 use lease_events::id::CompanyId;
 use lease_events::seam::{Clock, SystemClock};
 
+use super::duration;
 use super::exit::CliError;
 use crate::secrets::settings::SecretSettings;
 use crate::telemetry::LogFormat;
-use crate::wiring::{Settings, StoreUrl};
+use crate::wiring::{CareSettings, Settings, StoreUrl};
 
 /// The company of a ledger that has only one: it need not be named.
 pub const DEFAULT_COMPANY: &str = "00000000-0000-7000-8000-000000000001";
@@ -58,8 +59,35 @@ impl Global {
         let store = self.store.clone().unwrap_or_else(|| StoreUrl::Sqlite(data_dir.join(STORE_FILE)));
         let secrets = SecretSettings::from_variables(|name| std::env::var_os(name));
         let secrets = secrets.map_err(|error| CliError::Usage(error.to_string()))?;
-        Ok(Settings { store, data_dir, secrets })
+        let care = care(|name| std::env::var(name).ok()).map_err(CliError::Usage)?;
+        Ok(Settings { store, data_dir, secrets, care })
     }
+}
+
+/// How owed cleanup is tried again, as these variables say.
+fn care(variable: impl Fn(&str) -> Option<String>) -> Result<CareSettings, String> {
+    let mut care = CareSettings::default();
+    let waits = [
+        ("LEASE_LEDGER_CLEANUP_WAIT", &mut care.wait_first),
+        ("LEASE_LEDGER_CLEANUP_WAIT_MAX", &mut care.wait_max),
+        ("LEASE_LEDGER_CLEANUP_WAIT_ESCALATED", &mut care.wait_escalated),
+    ];
+    for (name, wait) in waits {
+        if let Some(text) = variable(name) {
+            *wait = duration::parse(&text).map_err(|error| format!("{name}: {error}"))?;
+        }
+    }
+    if let Some(text) = variable("LEASE_LEDGER_CLEANUP_TRIES") {
+        care.tries_max = text.parse().ok().filter(|tries| *tries > 0).ok_or_else(|| {
+            format!("LEASE_LEDGER_CLEANUP_TRIES: \"{text}\" is no count; give a whole number from 1.")
+        })?;
+    }
+    if let Some(text) = variable("LEASE_LEDGER_KEEP_UNKNOWN_WORKSPACES") {
+        care.keep_unknown_workspaces = text
+            .parse()
+            .map_err(|_| format!("LEASE_LEDGER_KEEP_UNKNOWN_WORKSPACES: \"{text}\" is neither true nor false."))?;
+    }
+    Ok(care)
 }
 
 fn default_data_dir() -> Result<PathBuf, CliError> {
@@ -74,4 +102,28 @@ fn default_data_dir() -> Result<PathBuf, CliError> {
 /// What time it is for people.
 pub(super) fn now() -> DateTime<Utc> {
     SystemClock.now()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_care_of_cleanup_is_read_from_variables_strictly() {
+        let read =
+            |name: &'static str, value: &'static str| care(move |asked| (asked == name).then(|| value.to_owned()));
+        assert_eq!(care(|_| None), Ok(CareSettings::default()));
+        assert_eq!(read("LEASE_LEDGER_CLEANUP_WAIT", "2s").map(|care| care.wait_first), Ok(Duration::from_secs(2)));
+        assert_eq!(read("LEASE_LEDGER_CLEANUP_TRIES", "3").map(|care| care.tries_max), Ok(3));
+        assert!(read("LEASE_LEDGER_KEEP_UNKNOWN_WORKSPACES", "true").is_ok_and(|care| care.keep_unknown_workspaces));
+        for (name, wrong) in [
+            ("LEASE_LEDGER_CLEANUP_WAIT_MAX", "soon"),
+            ("LEASE_LEDGER_CLEANUP_TRIES", "0"),
+            ("LEASE_LEDGER_KEEP_UNKNOWN_WORKSPACES", "maybe"),
+        ] {
+            assert!(read(name, wrong).is_err_and(|error| error.starts_with(name)), "{name}");
+        }
+    }
 }

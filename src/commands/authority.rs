@@ -21,6 +21,8 @@ pub enum Authority {
     },
     /// The run that owns the lease, which is ending.
     Run,
+    /// The ledger itself, for the reason that its command records.
+    Ledger,
 }
 
 /// Longest reason of an operator, in bytes.
@@ -42,7 +44,7 @@ impl Authority {
     pub fn note(&self) -> Option<String> {
         match self {
             Self::Operator { reason } => Some(reason.clone()),
-            Self::Holder { .. } | Self::Run => None,
+            Self::Holder { .. } | Self::Run | Self::Ledger => None,
         }
     }
 }
@@ -59,7 +61,7 @@ pub fn check(authority: Option<&Authority>, state: &LeaseState) -> Result<(), Co
                 sentence: format!("\"reason\" must say something, in at most {REASON_BYTES_MAX} bytes."),
             })
         }
-        Some(Authority::Operator { .. } | Authority::Run) => Ok(()),
+        Some(Authority::Operator { .. } | Authority::Run | Authority::Ledger) => Ok(()),
         Some(Authority::Holder { fencing_token: given }) => match state.fencing_token() {
             Some(current) if current == *given => Ok(()),
             Some(current) => Err(CommandError::StaleFencingToken { lease_id, given: *given, current }),

@@ -44,8 +44,9 @@ pub async fn destroy(
             status: ReleaseStatus::Released,
         },
         wanted: Wanted { status: ReleaseStatus::Released, teardown: Teardown::Destroy, reason },
+        only_if: None,
     };
-    let state = end(context, command, &ending).await?;
+    let state = end(context, command, &ending).await?.state;
     match (&state.last_fault, state.cleanup_status) {
         (Some(fault), Some(CleanupStatus::Failed)) => {
             Err(CommandError::Provider { lease_id: state.lease_id, effect: Effect::Destroy, fault: fault.clone() })

@@ -119,6 +119,20 @@ pub enum CommandError {
         /// Where it stands.
         status: LeaseStatus,
     },
+    /// Its cleanup cannot be given up: it is in use.
+    #[error("Lease {lease_id} is {status}; release it first, then see what is left to clean up.")]
+    StillInUse {
+        /// The lease.
+        lease_id: LeaseId,
+        /// Where it stands.
+        status: LeaseStatus,
+    },
+    /// It owes no cleanup.
+    #[error("Lease {lease_id} owes no cleanup; there is nothing to waive.")]
+    NothingOwed {
+        /// The lease.
+        lease_id: LeaseId,
+    },
     /// What the lease held belongs to another lease now.
     #[error("What lease {lease_id} held was handed over to lease {to}; act on that one.")]
     HandedOver {
@@ -246,6 +260,8 @@ impl CommandError {
             | Self::LeaseExpired { .. }
             | Self::LeaseNotActive { .. }
             | Self::HandedOver { .. }
+            | Self::StillInUse { .. }
+            | Self::NothingOwed { .. }
             | Self::StaleFencingToken { .. }
             | Self::RunReleased { .. }
             | Self::SecretRemoved { .. }
@@ -282,6 +298,8 @@ impl CommandError {
             Self::LeaseExpired { .. } => "lease-expired",
             Self::LeaseNotActive { .. } => "lease-not-active",
             Self::HandedOver { .. } => "handed-over",
+            Self::StillInUse { .. } => "still-in-use",
+            Self::NothingOwed { .. } => "nothing-owed",
             Self::StaleFencingToken { .. } => "stale-fencing-token",
             Self::NoAuthority { .. } => "no-authority",
             Self::RunReleased { .. } => "run-released",
@@ -309,6 +327,8 @@ impl CommandError {
             | Self::LeaseExpired { lease_id, .. }
             | Self::LeaseNotActive { lease_id, .. }
             | Self::HandedOver { lease_id, .. }
+            | Self::StillInUse { lease_id, .. }
+            | Self::NothingOwed { lease_id }
             | Self::StaleFencingToken { lease_id, .. }
             | Self::NoAuthority { lease_id }
             | Self::AcquireCancelled { lease_id }

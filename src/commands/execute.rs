@@ -1,5 +1,8 @@
 //! Execute: runs one command in the workspace of an active lease. On record: that it ran and how it ended, never its
 //! arguments, environment, input or output.
+//!
+//! It leaves no intent behind: what a command that was broken off may have done is inside the workspace, which goes with
+//! the lease. Whether to run it again, only its caller can know.
 
 use std::time::Duration;
 
@@ -8,6 +11,7 @@ use lease_events::id::{CompanyId, LeaseId};
 use lease_events::lease::LeaseState;
 use lease_events::lease::event::LeaseCommandExecuted;
 use lease_events::lease::vocabulary::{Effect, ExecutionOutcome};
+use lease_events::seam::crash::Step;
 use serde::Serialize;
 
 use super::Context;
@@ -83,11 +87,14 @@ pub async fn execute(
         timeout: request.timeout_ms.map(Duration::from_millis),
     };
     let started = tokio::time::Instant::now();
-    let outcome = driver.execute(&call, &held(state), program, output).await;
+    let held = held(state);
+    let effect = driver.execute(&call, &held, program, output);
+    let outcome = context.step(Step::ExecuteEffect, effect).await;
     let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
 
     let record = record(request, &outcome, duration_ms);
-    session.append_outcome(|_| vec![record.clone().into()]).await?;
+    let stored = session.append_outcome(|_| vec![record.clone().into()]);
+    context.step(Step::ExecuteOutcome, stored).await?;
     let (lease_id, effect) = (request.lease_id, Effect::Execute);
     match outcome {
         Outcome::Done(execution) => Ok(ExecuteAnswer { lease: session.into_state()?, execution, duration_ms }),

@@ -10,6 +10,10 @@
 //! | [`resume`] | resumed | resume of its own |
 //! | [`release`], [`release_run`] | release-requested, then released (and cleanup-failed) | release |
 //! | [`destroy`] | release-requested, then destroyed or cleanup-failed | destroy |
+//! | [`expire`] | as [`release`], once its time is over | release |
+//! | [`settle`] | effect-unknown, then what the driver's recipe finds | acquire again, resume, list; then release |
+//! | [`cleanup`] | cleanup-succeeded, cleanup-failed or cleanup-escalated | destroy |
+//! | [`waive`] | cleanup-waived | none |
 //! | [`environment`] | created, updated, probed, archived | probe |
 //! | [`secret`] | created, version-added, removed; read, by whoever asks for the value | keep and delete the value |
 //!
@@ -22,13 +26,17 @@
 pub mod acquire;
 pub mod authority;
 pub mod caller;
+pub mod cleanup;
 pub mod destroy;
 pub mod effect;
 pub mod environment;
 pub mod error;
 pub mod execute;
+pub mod expire;
 pub mod locks;
 pub mod once;
+pub mod owe;
+pub mod owners;
 pub mod realize;
 pub mod release;
 pub mod release_run;
@@ -36,13 +44,19 @@ pub mod renew;
 pub mod resume;
 pub mod secret;
 pub mod session;
+pub mod settle;
+pub mod upkeep;
+pub mod waive;
 
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
+use std::future::Future;
+
 use lease_events::id::LedgerId;
+use lease_events::seam::crash::{CrashPoint, CrashSeam, Fate, Side, Step};
 use lease_events::seam::{Clock, Ids};
 use lease_events::store::EventStore;
 use lease_projections::read_model::ReadModel;
@@ -50,6 +64,8 @@ use lease_projections::read_model::ReadModel;
 use crate::drivers::Drivers;
 use crate::secrets::SecretProviders;
 use locks::KeyedLocks;
+use owe::CareSettings;
+use owners::Owners;
 
 /// All that a command may use.
 pub struct Context {
@@ -69,6 +85,29 @@ pub struct Context {
     pub ids: Arc<dyn Ids>,
     /// This process, as in-flight effects name their owner.
     pub owner: String,
+    /// Which other processes are dead.
+    pub owners: Arc<dyn Owners>,
+    /// How owed cleanup is tried again, and what is never destroyed by the ledger itself.
+    pub care: CareSettings,
+    /// What happens at crash points: nothing, but in tests.
+    pub crash: Arc<dyn CrashSeam>,
     /// Who in this process runs an effect of which lease, or a command of which id.
     pub locks: KeyedLocks,
+}
+
+impl Context {
+    /// A command has come to one side of a step: where a test says so, it goes no further.
+    pub async fn reached(&self, step: Step, side: Side) {
+        if self.crash.reached(CrashPoint { step, side }) == Fate::Park {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Takes a step, with its crash points before and after.
+    pub async fn step<T>(&self, step: Step, work: impl Future<Output = T>) -> T {
+        self.reached(step, Side::Before).await;
+        let result = work.await;
+        self.reached(step, Side::After).await;
+        result
+    }
 }

@@ -16,6 +16,7 @@ use lease_events::id::{CompanyId, EnvironmentId, LeaseId, SecretId};
 use lease_events::lease::LeaseState;
 use lease_events::lease::state::FoldError;
 use lease_events::record::{RecordedEvent, StreamId};
+use lease_events::seam::crash::Step;
 use lease_events::secret::SecretState;
 use lease_events::store::{Append, AppendError, Direction, Expected};
 use serde::de::DeserializeOwned;
@@ -58,12 +59,13 @@ pub async fn once<T: Outcome, F: Future<Output = Result<T, CommandError>> + Send
         operation: operation.to_owned(),
         request_digest: sha256_hex(&canonical(&json!({ "operation": operation, "request": request }))),
     };
-    if let Some(kept) = reserve(context, command, company, &accepted).await? {
+    if let Some(kept) = context.step(Step::OnceAccept, reserve(context, command, company, &accepted)).await? {
         return T::recall(context, &kept).await;
     }
     let outcome = run.await?;
     let completed = CommandCompleted { outcome: outcome.keep() };
-    if let Err(error) = append(context, command, company, 1, completed.into()).await {
+    let keep = append(context, command, company, 1, completed.into());
+    if let Err(error) = context.step(Step::OnceComplete, keep).await {
         // The effect and its events are durable; a repetition finds them on the lease's stream.
         tracing::warn!(command = %command.id, %error, "the outcome of a command could not be kept");
     }

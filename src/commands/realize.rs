@@ -1,9 +1,13 @@
 //! Realize: makes the workspace of an active lease ready, and records where it is (B24).
+//!
+//! It leaves no intent behind: a realize that was broken off makes nothing that is not the lease's already, and goes
+//! with it. Whoever wants it asks again.
 
 use lease_events::id::{CompanyId, LeaseId};
 use lease_events::lease::LeaseState;
 use lease_events::lease::event::LeaseRealized;
 use lease_events::lease::vocabulary::Effect;
+use lease_events::seam::crash::Step;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -48,22 +52,23 @@ pub async fn realize(
     let driver = driver_of(context, state)?;
     let call = scope(state, state.fencing_token().unwrap_or_default(), 1);
     let limit = driver.traits(&state.config).call_timeout;
-    let outcome = within(limit, driver.realize(&call, &held(state), &request.workspace)).await;
+    let held = held(state);
+    let effect = within(limit, driver.realize(&call, &held, &request.workspace));
+    let outcome = context.step(Step::RealizeEffect, effect).await;
     let lease_id = request.lease_id;
     match outcome {
         Outcome::Done(realized) => {
             let event =
                 LeaseRealized { cwd: realized.cwd.clone(), realization: record(state, &request.workspace, &realized) };
             // The lease may have been released meanwhile; then there is no workspace to speak of.
-            session
-                .decide(|state| {
-                    if state.status.is_open() {
-                        Ok(vec![event.clone().into()])
-                    } else {
-                        authority::check_usable(state, state.updated_at).map(|()| Vec::new())
-                    }
-                })
-                .await?;
+            let record = session.decide(|state| {
+                if state.status.is_open() {
+                    Ok(vec![event.clone().into()])
+                } else {
+                    authority::check_usable(state, state.updated_at).map(|()| Vec::new())
+                }
+            });
+            context.step(Step::RealizeOutcome, record).await?;
             session.into_state()
         }
         Outcome::NotDone(fault) | Outcome::Refused(fault) => {

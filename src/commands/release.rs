@@ -1,17 +1,17 @@
 //! Release: the lease ends. The intent is durable first; it wins even over an acquire that is still at the provider,
 //! whose owner finds it there and releases what the provider gives (see `finish`).
 
+use chrono::{DateTime, Utc};
 use lease_events::failure::Fault;
 use lease_events::id::{CompanyId, LeaseId};
 use lease_events::lease::LeaseState;
-use lease_events::lease::event::{
-    LeaseCleanupFailed, LeaseDestroyed, LeaseEvent, LeaseReleaseRequested, LeaseReleased, Receipt,
-};
+use lease_events::lease::event::{LeaseDestroyed, LeaseEvent, LeaseReleaseRequested, LeaseReleased, Receipt};
 use lease_events::lease::evolve::{keeps, status_of};
 use lease_events::lease::state::ReleaseIntent;
 use lease_events::lease::vocabulary::{
     CleanupStatus, LeaseStatus, Policy, Reason, ReceiptState, ReleaseStatus, Teardown,
 };
+use lease_events::seam::crash::Step;
 use serde::Serialize;
 
 use super::Context;
@@ -19,16 +19,12 @@ use super::authority::{self, Authority};
 use super::caller::Command;
 use super::effect::{driver_of, held, scope, settle_at, within};
 use super::error::CommandError;
+use super::owe::{self, Try};
 use super::session::LeaseSession;
 use crate::drivers::Outcome;
 
 /// What a lease that is kept for inspection says of itself (B18).
 const RETAINED_BECAUSE: &str = "adapter_or_run_failure";
-
-/// First wait before a failed cleanup is tried again, in seconds; doubled each time, with ±50 % jitter.
-const CLEANUP_WAIT_FIRST_SECONDS: i64 = 10;
-/// Longest wait before a failed cleanup is tried again, in seconds.
-const CLEANUP_WAIT_MAX_SECONDS: i64 = 3_600;
 
 /// What is asked.
 #[derive(Debug, Clone, Serialize)]
@@ -56,10 +52,11 @@ pub async fn release(
         Some(Authority::Operator { .. }) => Reason::OperatorReleased,
         Some(Authority::Run) if request.status == ReleaseStatus::Failed => Reason::RunLost,
         Some(Authority::Run) => Reason::RunEnded,
+        Some(Authority::Ledger) => Reason::RecoverySettled,
         Some(Authority::Holder { .. }) | None => Reason::HolderReleased,
     };
     let wanted = Wanted { status: request.status, teardown: Teardown::ByPolicy, reason };
-    end(context, command, &Ending { request: request.clone(), wanted }).await
+    Ok(end(context, command, &Ending { request: request.clone(), wanted, only_if: None }).await?.state)
 }
 
 /// How a lease shall end.
@@ -74,23 +71,34 @@ pub(super) struct Wanted {
 pub(super) struct Ending {
     pub(super) request: ReleaseRequest,
     pub(super) wanted: Wanted,
+    /// What must hold of the lease, at each try to append the intent; else nothing is done.
+    pub(super) only_if: Option<fn(&LeaseState, DateTime<Utc>) -> bool>,
+}
+
+/// What became of it.
+pub(super) struct Ended {
+    /// The lease.
+    pub(super) state: LeaseState,
+    /// Whether this command asked for the end, now or before it was broken off; else somebody had before.
+    pub(super) asked: bool,
 }
 
 /// Appends the intent, then runs its effect, unless another part of this process is at it.
-pub(super) async fn end(context: &Context, command: &Command, ending: &Ending) -> Result<LeaseState, CommandError> {
+pub(super) async fn end(context: &Context, command: &Command, ending: &Ending) -> Result<Ended, CommandError> {
     let request = &ending.request;
     let mut session = LeaseSession::load_existing(context, command, request.lease_id, request.company_id).await?;
     if session.written() == 0 {
         authority::check_revision(request.if_revision, session.state()?)?;
     }
-    session.decide(|state| decide(context, state, ending)).await?;
-    if !is_ending(session.state()?) {
-        return session.into_state();
+    let step = if ending.wanted.teardown == Teardown::Destroy { Step::DestroyIntent } else { Step::ReleaseIntent };
+    context.step(step, session.decide(|state| decide(context, state, ending))).await?;
+    let asked = session.written() > 0;
+    if is_ending(session.state()?) {
+        let _held = context.locks.hold(request.lease_id.0).await;
+        session.refresh().await?;
+        finish(context, &mut session).await?;
     }
-    let _held = context.locks.hold(request.lease_id.0).await;
-    session.refresh().await?;
-    finish(context, &mut session).await?;
-    session.into_state()
+    Ok(Ended { state: session.into_state()?, asked })
 }
 
 /// Whether there is a release to run: asked for, with something at the provider.
@@ -99,6 +107,9 @@ pub(super) fn is_ending(state: &LeaseState) -> bool {
 }
 
 pub(super) fn decide(context: &Context, state: &LeaseState, ending: &Ending) -> Result<Vec<LeaseEvent>, CommandError> {
+    if ending.only_if.is_some_and(|holds| !holds(state, context.clock.now())) {
+        return Ok(Vec::new());
+    }
     let wanted = ending.wanted;
     let destroys_more =
         |intent: &ReleaseIntent| wanted.teardown == Teardown::Destroy && intent.teardown == Teardown::ByPolicy;
@@ -151,33 +162,49 @@ pub(super) async fn finish(context: &Context, session: &mut LeaseSession<'_>) ->
     let Some(intent) = state.release.clone().filter(|_| is_ending(state)) else {
         return Ok(());
     };
-    let keep = intent.teardown == Teardown::ByPolicy && keeps(state.policy, intent.status);
-    let (outcome, called) = match driver_of(context, state) {
+    let destroys = intent.teardown == Teardown::Destroy;
+    let protected = context.care.protects(state.workspace_kind);
+    let keep = !destroys && (protected || keeps(state.policy, intent.status));
+    let (effect_step, outcome_step) = if destroys {
+        (Step::DestroyEffect, Step::DestroyOutcome)
+    } else {
+        (Step::ReleaseEffect, Step::ReleaseOutcome)
+    };
+    let outcome = match driver_of(context, state) {
         Ok(driver) => {
             let call = scope(state, state.fencing_token().unwrap_or_default(), state.cleanup_attempts + 1);
             let limit = driver.traits(&state.config).call_timeout;
             let held = held(state);
-            let outcome = if intent.teardown == Teardown::Destroy {
-                within(limit, driver.destroy(&call, &held)).await
-            } else {
-                within(limit, driver.release(&call, &held, intent.status, keep)).await
+            let effect = async {
+                if destroys {
+                    within(limit, driver.destroy(&call, &held)).await
+                } else {
+                    within(limit, driver.release(&call, &held, intent.status, keep)).await
+                }
             };
-            (outcome, true)
+            context.step(effect_step, effect).await
         }
-        Err(error) => (Outcome::NotDone(Fault::new(error.code(), error.to_string())), false),
+        Err(error) => Outcome::NotDone(Fault::new(error.code(), error.to_string())),
     };
-    let now = context.clock.now();
-    session
-        .append_outcome(|state| match &outcome {
-            Outcome::Done(receipt) => done(state, &intent, receipt),
-            Outcome::NotDone(fault) | Outcome::Refused(fault) | Outcome::Unknown(fault) => {
-                failed(state, &intent, fault, called, now)
-            }
-        })
-        .await
+    let record = session.append_outcome(|state| {
+        if state.release.is_none() {
+            // Another process, or recovery, has finished it.
+            return Vec::new();
+        }
+        match Try::of(&outcome) {
+            Ok(receipt) => done(context, state, &intent, receipt),
+            Err(tried) => failed(context, state, &intent, &tried),
+        }
+    });
+    context.step(outcome_step, record).await
 }
 
-pub(super) fn done(state: &LeaseState, intent: &ReleaseIntent, receipt: &Receipt) -> Vec<LeaseEvent> {
+pub(super) fn done(
+    context: &Context,
+    state: &LeaseState,
+    intent: &ReleaseIntent,
+    receipt: &Receipt,
+) -> Vec<LeaseEvent> {
     let kept = receipt.state == ReceiptState::Kept;
     let retained = kept && state.policy == Policy::RetainOnFailure && intent.status == ReleaseStatus::Failed;
     let status = if retained { LeaseStatus::Retained } else { status_of(intent.status) };
@@ -185,66 +212,32 @@ pub(super) fn done(state: &LeaseState, intent: &ReleaseIntent, receipt: &Receipt
         let status = state.ended_as.unwrap_or(status);
         return vec![LeaseDestroyed { status, reason: intent.reason, receipt: receipt.clone() }.into()];
     }
-    vec![
-        LeaseReleased {
-            status,
-            reason: intent.reason,
-            cleanup_status: Some(if kept { CleanupStatus::Pending } else { CleanupStatus::Success }),
-            failure_reason: (intent.status == ReleaseStatus::Failed).then(|| RETAINED_BECAUSE.to_owned()),
-            receipt: Some(receipt.clone()),
-        }
-        .into(),
-    ]
-}
-
-pub(super) fn failed(
-    state: &LeaseState,
-    intent: &ReleaseIntent,
-    fault: &Fault,
-    called: bool,
-    now: chrono::DateTime<chrono::Utc>,
-) -> Vec<LeaseEvent> {
-    let attempt = state.cleanup_attempts + u32::from(called);
-    let wait = cleanup_wait(&state.lease_id, attempt.max(1));
-    let cleanup = LeaseCleanupFailed { attempt, charged: called, fault: fault.clone(), next_try_at: Some(now + wait) };
-    if state.ended_as.is_some() {
-        return vec![cleanup.into()];
-    }
     let released = LeaseReleased {
-        status: status_of(intent.status),
+        status,
         reason: intent.reason,
-        cleanup_status: Some(CleanupStatus::Failed),
-        failure_reason: Some(fault.message.clone()),
-        receipt: None,
+        cleanup_status: Some(if kept { CleanupStatus::Pending } else { CleanupStatus::Success }),
+        failure_reason: (intent.status == ReleaseStatus::Failed).then(|| RETAINED_BECAUSE.to_owned()),
+        receipt: Some(receipt.clone()),
     };
-    vec![released.into(), cleanup.into()]
-}
-
-/// How long a cleanup waits after its `attempt`-th failure. The jitter is drawn from the lease and the attempt, so
-/// that leases that failed together do not come back together, and a replay waits the same.
-fn cleanup_wait(lease_id: &LeaseId, attempt: u32) -> chrono::TimeDelta {
-    let doubled = CLEANUP_WAIT_FIRST_SECONDS.saturating_mul(1_i64.checked_shl(attempt - 1).unwrap_or(i64::MAX));
-    let base_ms = doubled.clamp(CLEANUP_WAIT_FIRST_SECONDS, CLEANUP_WAIT_MAX_SECONDS) * 1_000;
-    let drawn = LeaseId::derived(&[&lease_id.to_string(), "cleanup", &attempt.to_string()]);
-    // From 500 to 1,500 thousandths.
-    let thousandths = 500 + i64::from(drawn.0.as_fields().0 % 1_001);
-    chrono::TimeDelta::milliseconds(base_ms * thousandths / 1_000)
-        .min(chrono::TimeDelta::seconds(CLEANUP_WAIT_MAX_SECONDS))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn waits_double_within_their_jitter_up_to_the_ceiling() {
-        for attempt in 1..=40 {
-            let base = (10_i64 << (attempt - 1).min(20)).min(3_600);
-            for seed in 0..50 {
-                let lease = LeaseId::derived(&[&seed.to_string()]);
-                let wait = cleanup_wait(&lease, attempt).num_milliseconds();
-                assert!(wait >= base * 500 && wait <= (base * 1_500).min(3_600_000), "{attempt}: {wait}");
-            }
-        }
+    let mut events = vec![released.into()];
+    if kept && !keeps(state.policy, intent.status) && context.care.protects(state.workspace_kind) {
+        events.push(owe::kept(state));
     }
+    events
+}
+
+pub(super) fn failed(context: &Context, state: &LeaseState, intent: &ReleaseIntent, tried: &Try) -> Vec<LeaseEvent> {
+    let mut events = Vec::new();
+    if state.ended_as.is_none() {
+        let released = LeaseReleased {
+            status: status_of(intent.status),
+            reason: intent.reason,
+            cleanup_status: Some(CleanupStatus::Failed),
+            failure_reason: Some(tried.fault.message.clone()),
+            receipt: None,
+        };
+        events.push(released.into());
+    }
+    events.extend(owe::failed(context, state, tried));
+    events
 }

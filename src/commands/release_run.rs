@@ -9,6 +9,7 @@ use lease_events::lease::LeaseState;
 use lease_events::lease::vocabulary::{Reason, ReleaseStatus};
 use lease_events::record::StreamId;
 use lease_events::run::{RunEvent, RunReleased};
+use lease_events::seam::crash::Step;
 use lease_events::store::{Append, AppendError, Direction, Expected};
 use serde::Serialize;
 
@@ -48,7 +49,7 @@ pub async fn release_run(
     command: &Command,
     request: &ReleaseRunRequest,
 ) -> Result<RunReleaseReport, CommandError> {
-    let remembered_at = remember(context, command, request).await?;
+    let remembered_at = context.step(Step::ReleaseRunIntent, remember(context, command, request)).await?;
     // A lease whose intent was stored before the run's release is in the projection by then; one whose intent
     // comes later finds the release on the run's stream.
     context.read_model.wait_for(remembered_at, PROJECTED_WITHIN).await?;

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use lease_events::id::{CompanyId, LeaseId};
 use lease_events::lease::LeaseState;
 use lease_events::lease::event::LeaseRenewed;
+use lease_events::seam::crash::Step;
 use serde::Serialize;
 
 use super::Context;
@@ -34,7 +35,8 @@ pub async fn renew(context: &Context, command: &Command, request: &RenewRequest)
         return session.into_state();
     }
     authority::check_revision(request.if_revision, session.state()?)?;
-    session.decide(|state| decide(state, request, context.clock.now())).await?;
+    let renewal = session.decide(|state| decide(state, request, context.clock.now()));
+    context.step(Step::RenewOutcome, renewal).await?;
     session.into_state()
 }
 

@@ -5,7 +5,8 @@ use lease_events::failure::Fault;
 use lease_events::id::{CompanyId, LeaseId};
 use lease_events::lease::LeaseState;
 use lease_events::lease::event::{LeaseCleanupSucceeded, LeaseEvent, LeaseResumed, Receipt};
-use lease_events::lease::vocabulary::{Effect, LeaseStatus, ReceiptState};
+use lease_events::lease::vocabulary::{CleanupStatus, Effect, LeaseStatus, ReceiptState};
+use lease_events::seam::crash::Step;
 use serde::Serialize;
 
 use super::Context;
@@ -47,9 +48,12 @@ pub async fn resume(context: &Context, command: &Command, request: &ResumeReques
     let driver = driver_of(context, state)?;
     let limit = driver.traits(&state.config).call_timeout;
     let before = held(state);
-    match within(limit, driver.resume(&scope(state, token, 1), &before)).await {
+    let scope = scope(state, token, 1);
+    let effect = within(limit, driver.resume(&scope, &before));
+    match context.step(Step::ResumeEffect, effect).await {
         Outcome::Done(Resumed::Same(now_held)) if is_same(&before, &now_held) => {
-            session.append_outcome(|_| vec![resumed(now_held.clone(), token, None).into()]).await?;
+            let record = session.append_outcome(|_| vec![resumed(now_held.clone(), token, None).into()]);
+            context.step(Step::ResumeOutcome, record).await?;
             session.into_state()
         }
         Outcome::Done(Resumed::Gone | Resumed::Same(_)) => {
@@ -67,7 +71,9 @@ pub async fn resume(context: &Context, command: &Command, request: &ResumeReques
 }
 
 fn check_resumable(state: &LeaseState, now: chrono::DateTime<chrono::Utc>) -> Result<(), CommandError> {
-    if state.status == LeaseStatus::Retained && state.keeps_something() && state.claimed_by.is_none() {
+    // What failed to be torn down is torn down again: it can no longer be trusted to be there.
+    let is_kept = state.cleanup_status == Some(CleanupStatus::Pending);
+    if state.status == LeaseStatus::Retained && is_kept && state.claimed_by.is_none() {
         return Ok(());
     }
     authority::check_usable(state, now)

@@ -112,7 +112,7 @@ impl<'a> LeaseSession<'a> {
     }
 
     /// Appends the outcome of an effect that has happened, whatever others wrote meanwhile: `outcome` is asked
-    /// again with each fresh state. A store that is away is tried for a while; then the outcome is left to
+    /// again with each fresh state, and answers nothing where somebody else has recorded it. A store that is away is tried for a while; then the outcome is left to
     /// recovery, which finds the intent.
     pub async fn append_outcome(
         &mut self,
@@ -124,6 +124,9 @@ impl<'a> LeaseSession<'a> {
         loop {
             let state = self.state()?;
             let (company, events) = (state.company_id, outcome(state));
+            if events.is_empty() {
+                return Ok(());
+            }
             match self.append(company, &events).await {
                 Ok(()) => return Ok(()),
                 Err(AppendError::WrongExpectedRevision { .. }) if conflicts < CONFLICTS_MAX => {

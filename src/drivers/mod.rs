@@ -61,6 +61,17 @@ impl<T> Outcome<T> {
     }
 }
 
+/// The codes of faults by which it is certain that the provider was never called: what should call it is not there.
+const NEVER_REACHED: [&str; 5] =
+    ["unknown-driver", "provider-missing", "plugin-unavailable", "worker-unavailable", "request-not-sent"];
+
+/// Whether the provider may have been called before a `NotDone` or `Refused` with this fault. A try that never reached
+/// it does not count as one.
+#[must_use]
+pub fn may_have_reached_provider(fault: &Fault) -> bool {
+    !NEVER_REACHED.contains(&fault.code.as_str())
+}
+
 /// What a driver or provider can do. What is not declared is not assumed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "a list of independent yes-or-no facts, not a state")]

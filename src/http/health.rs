@@ -69,5 +69,6 @@ async fn get_ledger(State(face): State<Face>) -> Answer<Json<LedgerInfo>> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         drivers: face.ledger.driver_keys().into_iter().map(str::to_owned).collect(),
         position: face.ledger.head().await?.0,
+        leases_needing_attention: face.ledger.read_model().count_needing_attention().await?,
     }))
 }

@@ -22,7 +22,7 @@ use super::wire::Moment;
 use super::wire::event::LeaseEvents;
 use super::wire::lease::{
     AcquireLease, AcquiredLease, ChangeLease, Lease, LeaseAnswer, LeaseAtQuery, LeaseContext, LeaseList, LeaseQuery,
-    LeaseScope, LeaseWhy, RealizeLease, ReleaseLease, RenewLease, ReuseDecision,
+    LeaseScope, LeaseWhy, RealizeLease, ReleaseLease, RenewLease, ReuseDecision, WaiveCleanup,
 };
 use super::{Face, PAGE_ROWS, execute};
 use crate::commands::acquire::{AcquireRequest, AcquiredHow};
@@ -32,6 +32,7 @@ use crate::commands::realize::RealizeRequest;
 use crate::commands::release::ReleaseRequest;
 use crate::commands::renew::RenewRequest;
 use crate::commands::resume::ResumeRequest;
+use crate::commands::waive::WaiveRequest;
 use crate::drivers;
 use crate::queries::AsOf;
 
@@ -50,6 +51,7 @@ pub(super) fn routes() -> OpenApiRouter<Face> {
         .routes(routes!(resume_lease))
         .routes(routes!(release_lease))
         .routes(routes!(destroy_lease))
+        .routes(routes!(waive_cleanup))
 }
 
 /// Acquire a lease
@@ -344,6 +346,31 @@ async fn destroy_lease(
         if_revision,
     };
     Ok(answer(face.ledger.destroy(caller, request).await?))
+}
+
+/// Waive the cleanup of a lease
+///
+/// An operator gives up what the lease may still hold at its provider: the only end of that duty without the provider's
+/// receipt. A lease in use, or one that owes nothing, is refused.
+#[utoipa::path(
+    post, path = "/v1/leases/{leaseId}/cleanup/waive", operation_id = "waiveCleanup", tag = "leases",
+    params(("leaseId" = Uuid, Path, description = "The lease."), CommandHeaders, IfMatchHeader),
+    request_body = WaiveCleanup,
+    responses(
+        (status = 200, description = "Waived.", body = LeaseAnswer,
+            headers(("ETag" = String, description = "Its revision."))),
+        CommandRefusals,
+    )
+)]
+async fn waive_cleanup(
+    State(face): State<Face>,
+    PathId(lease_id): PathId<LeaseId>,
+    Issuer(caller): Issuer,
+    IfMatch(if_revision): IfMatch,
+    Body(body): Body<WaiveCleanup>,
+) -> Answer<Response> {
+    let request = WaiveRequest { company_id: body.company_id, lease_id, reason: body.reason, if_revision };
+    Ok(answer(face.ledger.waive(caller, request).await?))
 }
 
 fn answer(state: LeaseState) -> Response {

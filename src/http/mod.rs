@@ -19,6 +19,7 @@ mod ndjson;
 mod openapi;
 mod problem;
 mod projections;
+mod recovery;
 mod reusable_leases;
 mod runs;
 mod secrets;
@@ -119,6 +120,7 @@ fn operations() -> OpenApiRouter<Face> {
         .merge(secrets::routes())
         .merge(events::routes())
         .merge(projections::routes())
+        .merge(recovery::routes())
         .merge(health::routes())
         .merge(openapi::routes())
 }

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lease_events::id::{CompanyId, EnvironmentId, RunId};
+use lease_events::seam::crash::NoCrash;
 use lease_events::seam::{Clock, Ids, SystemClock, SystemIds};
 use lease_ledger::commands::Context;
 use lease_ledger::commands::acquire::AcquireRequest;
 use lease_ledger::commands::caller::Caller;
 use lease_ledger::commands::environment::create::CreateEnvironment;
 use lease_ledger::commands::locks::KeyedLocks;
+use lease_ledger::commands::owe::CareSettings;
+use lease_ledger::commands::owners::ToldOwners;
 use lease_ledger::drivers::sandbox::SandboxDriver;
 use lease_ledger::drivers::sandbox::fake::FakeProvider;
 use lease_ledger::drivers::{Drivers, EnvironmentDriver};
@@ -54,6 +57,9 @@ pub(crate) async fn open(folder: &Path) -> Parts {
         clock,
         ids,
         owner: "bench".to_owned(),
+        owners: Arc::<ToldOwners>::default(),
+        care: CareSettings::default(),
+        crash: Arc::new(NoCrash),
         locks: KeyedLocks::default(),
     });
     Parts { ledger, store, company: CompanyId::derived(&["bench"]) }

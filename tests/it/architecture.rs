@@ -34,9 +34,23 @@ const MODULES: &[(&str, &[&str])] = &[
     ("ledger", &["commands", "drivers", "queries", "recovery"]),
     ("config", &[]),
     // The only one that names a concrete store, driver or projection.
-    ("wiring", &["commands", "config", "drivers", "ledger", "queries", "recovery", "secrets", "telemetry", "workers"]),
+    (
+        "wiring",
+        &[
+            "commands",
+            "config",
+            "drivers",
+            "ledger",
+            "processes",
+            "queries",
+            "recovery",
+            "secrets",
+            "telemetry",
+            "workers",
+        ],
+    ),
     // Both faces speak of drivers and commands in the ledger's words: what a call takes and gives.
-    ("http", &["commands", "config", "drivers", "ledger", "queries", "telemetry"]),
+    ("http", &["commands", "config", "drivers", "ledger", "queries", "recovery", "telemetry"]),
     // It speaks HTTP, in process or over TCP, and starts the server; what the operator grants is read here.
     ("cli", &["config", "http", "ledger", "secrets", "telemetry", "wiring"]),
     ("lib", &[]),

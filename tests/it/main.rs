@@ -8,5 +8,6 @@ mod commands;
 mod disk;
 mod http;
 mod race;
+mod recovery;
 mod secrets;
 mod tidy;

@@ -109,7 +109,11 @@ impl LeaseState {
                     expires_at: acquired.expires_at,
                     fencing_token: acquired.fencing_token,
                 };
-                self.hold(held, recorded);
+                if self.ended_as.is_some() {
+                    self.owe(held, recorded);
+                } else {
+                    self.hold(held, recorded);
+                }
             }
             LeaseEvent::Resumed(resumed) => {
                 let held = ProviderLease {
@@ -168,6 +172,18 @@ impl LeaseState {
         }
     }
 
+    /// The provider's answer came after the acquire was given up: nobody holds it, and it is to be cleaned up.
+    fn owe(&mut self, held: ProviderLease, recorded: &RecordedEvent) {
+        self.provider_lease = Some(held);
+        self.bound_by_provider();
+        self.cleanup_status = Some(CleanupStatus::Failed);
+        self.next_action = Some(NextAction {
+            action: NextActionKind::RetryCleanup,
+            at: Some(recorded.recorded_at),
+            because: "its provider answered after its acquire was given up".to_owned(),
+        });
+    }
+
     fn hold(&mut self, held: ProviderLease, recorded: &RecordedEvent) {
         self.provider_lease = Some(held);
         self.resuming_from = None;
@@ -176,6 +192,8 @@ impl LeaseState {
         self.last_fault = None;
         self.needs_attention = false;
         self.cleanup_status = None;
+        // Tries to find it do not count as tries to be rid of it.
+        self.cleanup_attempts = 0;
         self.bound_by_provider();
         if let Some(release) = &self.release
             && let Some(in_flight) = &mut self.in_flight

@@ -15,8 +15,9 @@ use crate::codec::DomainEvent;
 pub const TRANSITIONS: &[(&str, &[LeaseStatus])] = &[
     ("lease-requested", &[]),
     ("lease-reuse-decided", &[Requested, Releasing]),
-    // A release that overtakes the acquire does not stop the provider's answer: it is recorded, then released.
-    ("lease-provider-acquired", &[Requested, Releasing, EffectUnknown]),
+    // A release that overtakes the acquire does not stop the provider's answer: it is recorded, then released. An answer
+    // that comes after the acquire was given up is recorded too, and what it gave is cleaned up.
+    ("lease-provider-acquired", &[Requested, Releasing, EffectUnknown, Released, Expired, Failed]),
     ("lease-resumed", &[Requested, Releasing, EffectUnknown, Active, Retained]),
     ("lease-acquire-failed", &[Requested, Releasing, EffectUnknown]),
     ("lease-effect-unknown", &[Requested, Releasing, EffectUnknown]),

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::SubsecRound;
 use lease_events::environment::EnvironmentState;
 use lease_events::id::{CompanyId, EnvironmentId, LeaseId, RunId};
 use lease_events::lease::state::LeaseState;
@@ -12,10 +13,11 @@ use lease_events::secret::SecretState;
 use tokio::sync::mpsc;
 
 use super::{MemoryReadModel, seen};
+use crate::current_leases::in_flight_owner;
 use crate::projection::{ProjectionStatus, QueryError};
 use crate::read_model::{
-    EnvironmentFilter, LeaseFilter, ROWS_MAX, ReadModel, RebuildProgress, RebuildReport, ReusableFilter, SecretFilter,
-    VerifyReport,
+    DueFilter, DueLease, EnvironmentFilter, LeaseFilter, ROWS_MAX, ReadModel, RebuildProgress, RebuildReport,
+    ReusableFilter, SecretFilter, VerifyReport,
 };
 use crate::reusable_leases::ReusableLease;
 
@@ -60,6 +62,20 @@ fn due_at(lease: &LeaseState) -> Option<chrono::DateTime<chrono::Utc>> {
     lease.next_action.as_ref().and_then(|next| next.at)
 }
 
+fn due_lease(filter: &DueFilter, lease: &LeaseState) -> Option<DueLease> {
+    let next = lease.next_action.as_ref().filter(|next| next.action == filter.action)?;
+    // As the SQL tables keep it, so that cursors mean the same.
+    let at = next.at?.trunc_subsecs(6);
+    let wanted = filter.by.is_none_or(|by| at <= by) && filter.after.is_none_or(|after| (at, lease.lease_id) > after);
+    wanted.then(|| DueLease {
+        at,
+        lease_id: lease.lease_id,
+        driver: lease.driver.clone(),
+        provider: lease.provider.clone(),
+        in_flight_owner: in_flight_owner(lease).map(str::to_owned),
+    })
+}
+
 #[async_trait]
 impl ReadModel for MemoryReadModel {
     async fn lease(&self, id: LeaseId) -> Result<Option<LeaseState>, QueryError> {
@@ -75,6 +91,25 @@ impl ReadModel for MemoryReadModel {
         }
         leases.truncate(filter.limit.min(ROWS_MAX));
         Ok(leases)
+    }
+
+    async fn due(&self, filter: &DueFilter) -> Result<Vec<DueLease>, QueryError> {
+        let mut due = self.collect(|lease: &LeaseState| due_lease(filter, lease));
+        due.sort_by_key(|lease| (lease.at, lease.lease_id));
+        due.truncate(filter.limit.min(ROWS_MAX));
+        Ok(due)
+    }
+
+    async fn count_needing_attention(&self) -> Result<u64, QueryError> {
+        Ok(self.collect(|lease: &LeaseState| lease.needs_attention.then_some(())).len() as u64)
+    }
+
+    async fn claimed_by(&self, claimant: LeaseId) -> Result<Vec<LeaseId>, QueryError> {
+        let mut claimed = self.collect(|lease: &LeaseState| {
+            (lease.claimed_by == Some(claimant)).then_some((lease.created_position, lease.lease_id))
+        });
+        claimed.sort_unstable();
+        Ok(claimed.into_iter().map(|(_, id)| id).collect())
     }
 
     async fn open_leases_of_run(&self, company: Option<CompanyId>, run: RunId) -> Result<Vec<LeaseId>, QueryError> {

@@ -6,6 +6,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, TypeInfo as _, ValueRef as _};
 
 use crate::projection::{QueryError, Row, STATE_COLUMN, Table, Value, restore};
+use crate::read_model::DueLease;
 use crate::reusable_leases::{self, ReusableLease};
 
 /// The values of a whole row, in the order of its columns.
@@ -86,4 +87,16 @@ impl<'r> Reader<'r> {
 /// The id of a row of `current_leases`.
 pub(super) fn lease_id(row: &SqliteRow) -> Result<lease_events::id::LeaseId, QueryError> {
     Reader { table: &crate::current_leases::TABLE, row }.parsed("lease_id")
+}
+
+/// The columns of `current_leases` that a sweep must know.
+pub(super) fn due(row: &SqliteRow) -> Result<DueLease, QueryError> {
+    let reader = Reader { table: &crate::current_leases::TABLE, row };
+    Ok(DueLease {
+        at: reader.time("next_action_at")?,
+        lease_id: reader.parsed("lease_id")?,
+        driver: reader.get("driver")?,
+        provider: reader.get("provider")?,
+        in_flight_owner: reader.get("in_flight_owner")?,
+    })
 }

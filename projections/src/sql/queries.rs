@@ -19,8 +19,8 @@ use crate::current_leases::{self, UNSETTLED};
 use crate::environments;
 use crate::projection::{ProjectionStatus, QueryError, Value};
 use crate::read_model::{
-    EnvironmentFilter, LeaseFilter, ROWS_MAX, ReadModel, RebuildProgress, RebuildReport, ReusableFilter, SecretFilter,
-    VerifyReport, WAIT_POLL,
+    DueFilter, DueLease, EnvironmentFilter, LeaseFilter, ROWS_MAX, ReadModel, RebuildProgress, RebuildReport,
+    ReusableFilter, SecretFilter, VerifyReport, WAIT_POLL,
 };
 use crate::reusable_leases::ReusableLease;
 use crate::secrets;
@@ -29,6 +29,8 @@ const LEASE: &str = "SELECT * FROM current_leases WHERE lease_id = ?";
 const OPEN_OF_RUN: &str =
     "SELECT lease_id FROM current_leases WHERE run_id = ? AND is_open = 1 AND (?2 IS NULL OR company_id = ?2)
      ORDER BY created_position";
+const CLAIMED_BY: &str = "SELECT lease_id FROM current_leases WHERE claimed_by = ? ORDER BY created_position";
+const NEEDING_ATTENTION: &str = "SELECT count(*) FROM current_leases WHERE needs_attention = 1";
 const LATEST_GENERATION: &str = "SELECT max(generation) FROM current_leases WHERE run_id = ? AND reuse_fingerprint = ?";
 const ENVIRONMENT: &str = "SELECT * FROM environments WHERE environment_id = ?";
 const REUSABLE: &str =
@@ -44,6 +46,20 @@ impl ReadModel for SqliteReadModel {
     async fn leases(&self, filter: &LeaseFilter) -> Result<Vec<LeaseState>, QueryError> {
         let rows = self.fetch(leases(filter)).await?;
         rows.iter().map(|row| decode::state(&current_leases::TABLE, row)).collect()
+    }
+
+    async fn due(&self, filter: &DueFilter) -> Result<Vec<DueLease>, QueryError> {
+        self.fetch(due(filter)).await?.iter().map(decode::due).collect()
+    }
+
+    async fn count_needing_attention(&self) -> Result<u64, QueryError> {
+        let count: Result<i64, _> = sqlx::query_scalar(NEEDING_ATTENTION).fetch_one(self.store.reader()).await;
+        count.map(i64::cast_unsigned).map_err(|error| unavailable(&error))
+    }
+
+    async fn claimed_by(&self, claimant: LeaseId) -> Result<Vec<LeaseId>, QueryError> {
+        let rows = sqlx::query(CLAIMED_BY).bind(claimant.to_string()).fetch_all(self.store.reader()).await;
+        rows.map_err(|error| unavailable(&error))?.iter().map(decode::lease_id).collect()
     }
 
     async fn open_leases_of_run(&self, company: Option<CompanyId>, run: RunId) -> Result<Vec<LeaseId>, QueryError> {
@@ -213,6 +229,24 @@ pub(super) fn leases(filter: &LeaseFilter) -> QueryBuilder<Sqlite> {
 /// Whether only open leases can match, so that the index of what is unsettled serves.
 fn all_open(filter: &LeaseFilter) -> bool {
     !filter.statuses.is_empty() && filter.statuses.iter().all(|status| status.is_open())
+}
+
+/// The leases that `filter` asks for, as far as a sweep must know them.
+pub(super) fn due(filter: &DueFilter) -> QueryBuilder<Sqlite> {
+    let mut query =
+        Conditions::new("SELECT next_action_at, lease_id, driver, provider, in_flight_owner FROM current_leases");
+    query.equal("next_action", Some(filter.action));
+    query.holds(true, "next_action_at IS NOT NULL");
+    if let Some(Value::Text(by)) = filter.by.map(|by| Value::time(Some(by))) {
+        query.and().push("next_action_at <= ").push_bind(by);
+    }
+    if let Some((at, lease_id)) = filter.after
+        && let Value::Text(at) = Value::time(Some(at))
+    {
+        let mut row = query.and().push("(next_action_at, lease_id) > (").separated(", ");
+        row.push_bind(at).push_bind(lease_id.to_string()).push_unseparated(")");
+    }
+    query.end("next_action_at, lease_id", filter.limit)
 }
 
 /// The list of reusable leases that `filter` asks for.

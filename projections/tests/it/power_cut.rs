@@ -34,7 +34,7 @@ const BLOCK: usize = 4_096;
 const WAL_HEAD: usize = 32;
 const TABLES: [&str; 4] = ["current_leases", "reusable_leases", "environments", "secrets"];
 
-/// Numbers that follow from a seed (SplitMix64).
+/// Numbers that follow from a seed (`SplitMix64`).
 struct Draw(u64);
 
 impl Draw {

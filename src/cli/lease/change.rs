@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use clap::Args;
+use clap::{Args, Subcommand};
 use lease_events::id::{LeaseId, RunId};
 use lease_events::lease::vocabulary::ReleaseStatus;
 use serde::Serialize;
@@ -16,7 +16,7 @@ use crate::cli::duration::{later, parse, parse_moment};
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::render::{line, table};
 use crate::cli::settings::now;
-use crate::http::wire::lease::{ChangeLease, RealizeLease, ReleaseLease, RenewLease, Workspace};
+use crate::http::wire::lease::{ChangeLease, RealizeLease, ReleaseLease, RenewLease, WaiveCleanup, Workspace};
 use crate::http::wire::run::{ReleaseRun, ReleasedRun};
 
 /// `lease destroy`, `lease resume`.
@@ -68,6 +68,23 @@ pub struct ReleaseArgs {
     status: ReleaseStatus,
 }
 
+/// `lease cleanup`.
+#[derive(Debug, Subcommand)]
+pub enum CleanupCommand {
+    /// Give the cleanup of a lease up: nothing of it is tried any more
+    Waive(WaiveArgs),
+}
+
+/// `lease cleanup waive`.
+#[derive(Debug, Args)]
+pub struct WaiveArgs {
+    #[command(flatten)]
+    named: Named,
+    /// Why, in your own words; it goes on record
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+}
+
 /// `lease release-run`.
 #[derive(Debug, Args)]
 pub struct ReleaseRunArgs {
@@ -103,6 +120,11 @@ pub(super) async fn renew(app: &App, args: RenewArgs) -> Result<(), CliError> {
     let body =
         RenewLease { company_id: Some(app.company), fencing_token: token, reason, expires_at: expires_at.into() };
     change(app, args.change.named.id, "renew", &body).await
+}
+
+pub(super) async fn waive(app: &App, args: WaiveArgs) -> Result<(), CliError> {
+    let body = WaiveCleanup { company_id: Some(app.company), reason: args.reason };
+    change(app, args.named.id, "cleanup/waive", &body).await
 }
 
 pub(super) async fn release(app: &App, args: ReleaseArgs) -> Result<(), CliError> {

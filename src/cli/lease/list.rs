@@ -32,7 +32,7 @@ pub struct ListArgs {
     /// Only those of this environment
     #[arg(long, value_name = "NAME|ID")]
     environment: Option<String>,
-    /// Only those that an operator must look at
+    /// Only those that an operator must look at, with their age and the reason
     #[arg(long)]
     needs_attention: bool,
     /// Most leases to show
@@ -72,6 +72,14 @@ pub(super) async fn list(app: &App, args: &ListArgs) -> Result<(), CliError> {
     }
     let leases: Vec<Lease> = found.iter().map(|raw| read("the list of leases", raw)).collect::<Result<_, _>>()?;
     let now = now();
+    if args.needs_attention {
+        let rows = leases.into_iter().map(|lease| {
+            let age = relative(lease.ended_at.unwrap_or(lease.requested_at).0, now);
+            let (next, reason) = lease.next_action.map(|next| (next.action, next.because)).unzip();
+            [lease.id.to_string(), lease.status.to_string(), lease.provider, age, or_nothing(next), or_nothing(reason)]
+        });
+        return line(&table(["LEASE", "STATUS", "PROVIDER", "SINCE", "NEXT", "REASON"], rows));
+    }
     let rows = leases.into_iter().map(|lease| {
         [
             lease.id.to_string(),

@@ -46,6 +46,9 @@ pub enum LeaseCommand {
     History(Named),
     /// Say why a lease got the sandbox that it got
     Why(Named),
+    /// What leases may still hold at their providers
+    #[command(subcommand)]
+    Cleanup(change::CleanupCommand),
     /// End every lease of a run; the run can acquire nothing any more
     ReleaseRun(change::ReleaseRunArgs),
 }
@@ -84,6 +87,7 @@ pub async fn lease(app: &App, command: LeaseCommand) -> Result<u8, CliError> {
         LeaseCommand::Show(args) => list::show(app, &args).await?,
         LeaseCommand::History(named) => history::history(app, named.id).await?,
         LeaseCommand::Why(named) => why::why(app, named.id).await?,
+        LeaseCommand::Cleanup(change::CleanupCommand::Waive(args)) => change::waive(app, args).await?,
         LeaseCommand::ReleaseRun(args) => return change::release_run(app, args).await,
     }
     Ok(Exit::Ok as u8)

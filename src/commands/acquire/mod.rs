@@ -23,9 +23,10 @@ use lease_events::failure::Fault;
 use lease_events::id::{CompanyId, EnvironmentId, RunId};
 use lease_events::lease::LeaseState;
 use lease_events::lease::event::{
-    LeaseAcquireFailed, LeaseEffectUnknown, LeaseEvent, LeaseProviderAcquired, LeaseRequested,
+    LeaseAcquireFailed, LeaseEffectUnknown, LeaseEvent, LeaseProviderAcquired, LeaseRequested, LeaseReuseDecided,
 };
-use lease_events::lease::vocabulary::{Effect, LeaseStatus, Reason};
+use lease_events::lease::vocabulary::{Effect, LeaseStatus, Reason, Verdict};
+use lease_events::seam::crash::Step;
 use serde::{Deserialize, Serialize};
 
 use super::caller::Command;
@@ -151,7 +152,7 @@ impl Acquisition<'_> {
                     vec![requested.into(), acquire_failed(Reason::ProviderRefused, Some(fault))]
                 }
             };
-            self.session.append(company, &events).await?;
+            self.context.step(Step::AcquireIntent, self.session.append(company, &events)).await?;
             self.stop_if_released(request.run_id).await?;
             return self.answer_fresh(outcome);
         }
@@ -162,12 +163,13 @@ impl Acquisition<'_> {
         if self.plan.may_take_over && claims_nothing {
             events.push(candidates.decided(None).into());
         }
-        self.session.append(company, &events).await?;
+        self.context.step(Step::AcquireIntent, self.session.append(company, &events)).await?;
         self.stop_if_released(request.run_id).await?;
 
         if self.plan.may_take_over && !claims_nothing && self.take_over(candidates).await? {
             return Ok(AcquiredHow::Reused);
         }
+        self.stop_if_taken_over()?;
         let outcome = self.call_acquire(&requested).await;
         self.record_fresh(&outcome).await?;
         self.stop_if_ending().await?;
@@ -176,7 +178,8 @@ impl Acquisition<'_> {
 
     async fn call_acquire(&self, requested: &LeaseRequested) -> Outcome<Acquired> {
         let scope = decide::scope_of(requested, FIRST_TOKEN);
-        within(self.traits.call_timeout, self.driver.acquire(&scope, requested.requested_expires_at)).await
+        let call = within(self.traits.call_timeout, self.driver.acquire(&scope, requested.requested_expires_at));
+        self.context.step(Step::AcquireEffect, call).await
     }
 
     /// Steps 2 to 4 of a reuse. Answers whether the lease holds what it took over; where not, a fresh one is to be
@@ -184,31 +187,46 @@ impl Acquisition<'_> {
     async fn take_over(&mut self, mut candidates: reuse::Candidates) -> Result<bool, CommandError> {
         let lease_id = self.session.lease_id();
         let run_id = self.session.state()?.run_id;
-        let claimed = reuse::claim(self.context, self.command, &mut candidates, lease_id, run_id).await?;
-        let chosen = claimed.as_ref().map(|claimed| claimed.lease_id);
-        let decided = candidates.decided(chosen);
-        self.session.append_outcome(|_| vec![decided.clone().into()]).await?;
-        let Some(claimed) = claimed else { return Ok(false) };
+        let claim = reuse::claim(self.context, self.command, &mut candidates, lease_id, run_id);
+        let claimed = self.context.step(Step::AcquireClaim, claim).await?;
+        let decided = self.record_decision(candidates.decided(claimed.as_ref().map(|claimed| claimed.lease_id))).await;
+        let Some(claimed) = claimed else { return decided.map(|()| false) };
+        if let Err(CommandError::OutcomeUnknown { fault, .. }) = &decided
+            && self.session.state()?.resuming_from != Some(claimed.lease_id)
+        {
+            // Recovery settles this lease and does not know of the claim, which came too late.
+            let verdict = Verdict::ResumeFailed;
+            reuse::give_back(self.context, self.command, &claimed, lease_id, verdict, fault).await?;
+        }
+        decided?;
 
         let state = self.session.state()?;
         let scope = scope(state, claimed.next_token, 1);
-        let outcome = within(self.traits.call_timeout, self.driver.resume(&scope, &claimed.held)).await;
+        let call = within(self.traits.call_timeout, self.driver.resume(&scope, &claimed.held));
+        let outcome = self.context.step(Step::AcquireResume, call).await;
         match reuse::judge(&claimed, outcome) {
             reuse::Judgement::Resumed(event) => {
-                self.session.append_outcome(|_| vec![event.clone().into()]).await?;
+                self.record_outcome(|state| {
+                    // Recovery gave up waiting, and has settled it.
+                    let is_settled = state.provider_lease.is_some() || state.resuming_from != Some(claimed.lease_id);
+                    if is_settled { Vec::new() } else { vec![event.clone().into()] }
+                })
+                .await?;
                 self.stop_if_ending().await?;
+                self.stop_unless_active()?;
                 Ok(true)
             }
             reuse::Judgement::NotResumed { verdict, fault } => {
                 // What was claimed goes back first: a crash between the two is found by this lease's own intent.
-                reuse::give_back(self.context, self.command, &claimed, verdict, &fault).await?;
-                let decided = candidates.not_resumed(claimed.lease_id, verdict, &fault);
-                self.session.append_outcome(|_| vec![decided.clone().into()]).await?;
-                let fails = verdict == lease_events::lease::vocabulary::Verdict::ResumeFailed
+                let give_back = reuse::give_back(self.context, self.command, &claimed, lease_id, verdict, &fault);
+                self.context.step(Step::AcquireGiveBack, give_back).await?;
+                self.record_decision(candidates.not_resumed(claimed.lease_id, verdict, &fault)).await?;
+                let fails = verdict == Verdict::ResumeFailed
                     && self.plan.on_resume_failure == crate::drivers::OnResumeFailure::Fail;
                 if fails {
                     let failed = acquire_failed(Reason::ResumeFailed, Some(&fault));
-                    self.session.append_outcome(|_| vec![failed.clone()]).await?;
+                    self.record_outcome(|state| if is_awaited(state) { vec![failed.clone()] } else { Vec::new() })
+                        .await?;
                     return Err(CommandError::Provider { lease_id, effect: Effect::Resume, fault });
                 }
                 Ok(false)
@@ -233,13 +251,60 @@ impl Acquisition<'_> {
                 .into()
             }
         };
-        self.session.append_outcome(|_| vec![event.clone()]).await
+        let is_acquired = matches!(outcome, Outcome::Done(_));
+        self.record_outcome(|state| {
+            // Recovery may have settled it meanwhile. What the provider gave to a lease that is over is recorded all the
+            // same: its cleanup is owed.
+            let is_known = state.provider_lease.is_some() || (!is_acquired && !is_awaited(state));
+            if is_known { Vec::new() } else { vec![event.clone()] }
+        })
+        .await
+    }
+
+    /// Steps 3, and 3 again where the resume failed.
+    async fn record_decision(&mut self, decided: LeaseReuseDecided) -> Result<(), CommandError> {
+        let is_undecided = |state: &LeaseState| is_awaited(state) && state.status != LeaseStatus::EffectUnknown;
+        let record = self
+            .session
+            .append_outcome(|state| if is_undecided(state) { vec![decided.clone().into()] } else { Vec::new() });
+        self.context.step(Step::AcquireDecision, record).await?;
+        self.stop_if_taken_over()
+    }
+
+    async fn record_outcome(
+        &mut self,
+        outcome: impl FnMut(&LeaseState) -> Vec<LeaseEvent>,
+    ) -> Result<(), CommandError> {
+        self.context.step(Step::AcquireOutcome, self.session.append_outcome(outcome)).await
+    }
+
+    /// Behind an append that recovery may have overtaken, because this acquire took too long: no effect is begun any
+    /// more for a lease that is being settled, or is over.
+    fn stop_if_taken_over(&self) -> Result<(), CommandError> {
+        let state = self.session.state()?;
+        if matches!(state.status, LeaseStatus::Requested | LeaseStatus::Releasing) {
+            return Ok(());
+        }
+        let fault = Fault::new("taken-over", "it took too long, and recovery settles it");
+        Err(CommandError::OutcomeUnknown { lease_id: state.lease_id, effect: Effect::Acquire, fault })
+    }
+
+    fn stop_unless_active(&self) -> Result<(), CommandError> {
+        let state = self.session.state()?;
+        match state.status {
+            LeaseStatus::Active => Ok(()),
+            _ => Err(CommandError::AcquireCancelled { lease_id: state.lease_id }),
+        }
     }
 
     fn answer_fresh(&self, outcome: Outcome<Acquired>) -> Result<AcquiredHow, CommandError> {
         let lease_id = self.session.lease_id();
+        // Recovery may have found by itself what this acquire did not hear of.
+        if self.session.state()?.status == LeaseStatus::Active {
+            return Ok(AcquiredHow::Fresh);
+        }
         match outcome {
-            Outcome::Done(_) => Ok(AcquiredHow::Fresh),
+            Outcome::Done(_) => Err(CommandError::AcquireCancelled { lease_id }),
             Outcome::NotDone(fault) | Outcome::Refused(fault) => {
                 Err(CommandError::Provider { lease_id, effect: Effect::Acquire, fault })
             }
@@ -290,6 +355,11 @@ impl Acquisition<'_> {
     }
 }
 
+/// Whether the acquire still has no outcome.
+fn is_awaited(state: &LeaseState) -> bool {
+    state.status.is_open() && state.provider_lease.is_none()
+}
+
 pub(super) fn provider_acquired(acquired: &Acquired) -> LeaseEvent {
     LeaseProviderAcquired {
         provider_lease_id: acquired.provider_lease_id.clone(),
@@ -305,7 +375,7 @@ pub(super) fn acquire_failed(reason: Reason, fault: Option<&Fault>) -> LeaseEven
 }
 
 /// How a driver with these traits settles an acquire whose outcome is unknown, in words.
-fn recipe(traits: &DriverTraits) -> &'static str {
+pub(super) fn recipe(traits: &DriverTraits) -> &'static str {
     if traits.idempotent_acquire {
         "asking the provider again under the same lease id"
     } else if traits.can_list {

@@ -26,9 +26,9 @@ const CANDIDATES_MAX: usize = 8;
 const NEAR_MISSES_MAX: usize = 3;
 
 /// What an acquire looks at, and what it has found so far.
-pub(super) struct Candidates {
+pub(in crate::commands) struct Candidates {
     /// Leases to try to claim, best first.
-    pub(super) to_claim: Vec<LeaseId>,
+    pub(in crate::commands) to_claim: Vec<LeaseId>,
     fingerprint: String,
     seen: Vec<Candidate>,
 }
@@ -53,12 +53,17 @@ pub(in crate::commands) enum Judgement {
 
 impl Candidates {
     /// The decision as it stands.
-    pub(super) fn decided(&self, chosen: Option<LeaseId>) -> LeaseReuseDecided {
+    pub(in crate::commands) fn decided(&self, chosen: Option<LeaseId>) -> LeaseReuseDecided {
         LeaseReuseDecided { candidates: self.seen.clone(), chosen }
     }
 
     /// The decision after the chosen one could not be resumed: a fresh one, or none.
-    pub(super) fn not_resumed(&mut self, lease_id: LeaseId, verdict: Verdict, fault: &Fault) -> LeaseReuseDecided {
+    pub(in crate::commands) fn not_resumed(
+        &mut self,
+        lease_id: LeaseId,
+        verdict: Verdict,
+        fault: &Fault,
+    ) -> LeaseReuseDecided {
         for candidate in self.seen.iter_mut().filter(|candidate| candidate.lease_id == lease_id) {
             candidate.verdict = verdict;
             candidate.detail = Some(fault.message.clone());
@@ -73,7 +78,7 @@ impl Candidates {
 }
 
 /// What the projection suggests: an index look-up by fingerprint, whose cost does not grow with history.
-pub(super) async fn candidates(
+pub(in crate::commands) async fn candidates(
     context: &Context,
     plan: &LeasePlan,
     requested: &LeaseRequested,
@@ -114,7 +119,7 @@ fn difference(requested: &LeaseRequested, reusable: &ReusableLease) -> String {
 
 /// Claims the first candidate that nobody else gets (step 2). Decided on each candidate's own stream, never on the
 /// projection.
-pub(super) async fn claim(
+pub(in crate::commands) async fn claim(
     context: &Context,
     command: &Command,
     candidates: &mut Candidates,
@@ -202,32 +207,39 @@ pub(in crate::commands) fn judge(claimed: &Claimed, outcome: Outcome<Resumed>) -
 
 /// Records on the stream of the lease that gave it up what became of the claimed sandbox: gone, or kept for
 /// inspection in its own name again, since it may hold somebody's work (B16).
-pub(super) async fn give_back(
+pub(in crate::commands) async fn give_back(
     context: &Context,
     command: &Command,
     claimed: &Claimed,
+    by_lease_id: LeaseId,
     verdict: Verdict,
     fault: &Fault,
 ) -> Result<(), CommandError> {
     let follow_up = command.follow_up("settle the claim");
     let mut session = LeaseSession::load(context, &follow_up, claimed.lease_id).await?;
-    if session.written() > 0 {
-        return Ok(());
-    }
-    session.append_outcome(|state| vec![given_back(state, verdict, fault)]).await
+    session.append_outcome(|state| given_back(state, by_lease_id, verdict, fault)).await
 }
 
-/// What is recorded of a claimed sandbox that was not resumed, on the stream of the lease that gave it up. Pure.
-pub(in crate::commands) fn given_back(state: &LeaseState, verdict: Verdict, fault: &Fault) -> LeaseEvent {
-    if verdict != Verdict::ResumeFailed {
-        return gone(state);
+/// What is recorded of a sandbox that `by` claimed and did not resume, on the stream of the lease that gave it up;
+/// nothing where it went back before. Pure.
+pub(in crate::commands) fn given_back(
+    state: &LeaseState,
+    by: LeaseId,
+    verdict: Verdict,
+    fault: &Fault,
+) -> Vec<LeaseEvent> {
+    if !state.is_claimed_away() || state.claimed_by != Some(by) {
+        return Vec::new();
     }
-    LeaseReleased {
+    if verdict != Verdict::ResumeFailed {
+        return vec![gone(state)];
+    }
+    let released = LeaseReleased {
         status: LeaseStatus::Retained,
         reason: Reason::TakeOverFailed,
         cleanup_status: Some(CleanupStatus::Pending),
         failure_reason: Some(fault.message.clone()),
         receipt: None,
-    }
-    .into()
+    };
+    vec![released.into()]
 }

@@ -59,6 +59,8 @@ pub async fn create(
         let environment_id =
             EnvironmentId::derived(&[&company_id.to_string(), &request.driver, &request.name, &generation.to_string()]);
         match super::load(context, environment_id).await? {
+            // This command did it before, and was broken off.
+            Some(existing) if super::begun_by(context, command, environment_id).await? => return Ok(existing),
             Some(existing) if existing.status == EnvironmentStatus::Archived => generation += 1,
             Some(_) => {
                 return Err(CommandError::EnvironmentNameTaken {

@@ -7,8 +7,9 @@ pub mod update;
 
 use lease_events::codec::encode;
 use lease_events::environment::{EnvironmentEvent, EnvironmentState};
-use lease_events::id::{CompanyId, EnvironmentId};
+use lease_events::id::{CompanyId, EnvironmentId, EventId};
 use lease_events::record::StreamId;
+use lease_events::seam::crash::Step;
 use lease_events::store::{Append, AppendError, Direction, Expected, READ_EVENTS_MAX};
 
 use super::Context;
@@ -48,6 +49,14 @@ pub async fn load_in(
         .ok_or(CommandError::UnknownEnvironment { environment_id, company_id })
 }
 
+/// Whether this command made the environment, now or before it was broken off.
+async fn begun_by(context: &Context, command: &Command, id: EnvironmentId) -> Result<bool, CommandError> {
+    let stream = StreamId::environment(id);
+    let first = context.store.read_stream(&stream, 0, Direction::Forwards, 1).await?;
+    let own = EventId::of_command(command.id, stream.as_str(), 0);
+    Ok(first.first().is_some_and(|recorded| recorded.event_id == own))
+}
+
 /// What the secrets are named after that come from the config of an environment.
 fn secret_owner(driver: &str, name: &str) -> String {
     format!("environment/{driver}/{name}")
@@ -77,7 +86,8 @@ async fn append(
     let stream = StreamId::environment(environment_id);
     let expected = Expected::after(state.as_ref().map(|state| state.revision));
     let events = encode(&[event], &stream, company_id, command.id, 0, &command.metadata());
-    let appended = append_surely(context.store.as_ref(), Append { stream, expected, events }).await?;
+    let append = append_surely(context.store.as_ref(), Append { stream, expected, events });
+    let appended = context.step(Step::EnvironmentOutcome, append).await?;
     let mut state = state;
     for recorded in &appended.events {
         state = Some(EnvironmentState::apply(state, recorded)?);

@@ -2,6 +2,7 @@
 
 use lease_events::environment::{EnvironmentProbed, EnvironmentState};
 use lease_events::id::{CompanyId, EnvironmentId};
+use lease_events::seam::crash::Step;
 use serde::Serialize;
 
 use super::{Command, CommandError, Context};
@@ -26,7 +27,7 @@ pub async fn probe(
     let environment = super::load_in(context, request.environment_id, request.company_id).await?;
     let driver = effect::driver(context, &environment.driver)?;
     let scope = ProbeScope { company_id: request.company_id, environment_id: request.environment_id };
-    let report = driver.probe(&scope, &environment.config).await;
+    let report = context.step(Step::ProbeEffect, driver.probe(&scope, &environment.config)).await;
     let probed = EnvironmentProbed { ok: report.ok, summary: report.summary.clone() };
     let state = super::change(context, command, request.environment_id, request.company_id, |_| {
         Ok(Some(probed.clone().into()))

@@ -18,6 +18,7 @@ mod version;
 use lease_events::codec::encode;
 use lease_events::id::{CompanyId, EventId, SecretId};
 use lease_events::record::{RecordedEvent, StreamId};
+use lease_events::seam::crash::Step;
 use lease_events::secret::{SecretEvent, SecretProviderKind, SecretState, SecretStatus};
 use lease_events::store::{Append, AppendError, Direction, EventStore, Expected, READ_EVENTS_MAX};
 use secrecy::SecretString;
@@ -152,7 +153,8 @@ impl<'a> Session<'a> {
         let metadata = self.command.metadata();
         let events = encode(events, &stream, company_id, self.command.id, self.written, &metadata);
         let append = Append { stream, expected, events };
-        let appended = append_surely(self.context.store.as_ref(), append).await?;
+        let append = append_surely(self.context.store.as_ref(), append);
+        let appended = self.context.step(Step::SecretOutcome, append).await?;
         let mut state = self.state.clone();
         for recorded in &appended.events {
             state = Some(SecretState::apply(state, recorded)?);

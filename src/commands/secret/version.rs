@@ -1,6 +1,7 @@
 //! A new version of a secret: kept first, then announced.
 
 use lease_events::id::CompanyId;
+use lease_events::seam::crash::Step;
 use lease_events::secret::{SecretCreated, SecretEvent, SecretState, SecretVersionAdded};
 use lease_events::store::AppendError;
 use uuid::Uuid;
@@ -23,7 +24,7 @@ pub(super) async fn add(
     let locator = match source {
         Source::Value(value) => {
             let locator = sealed_id(session, version).to_string();
-            provider.keep(place, &locator, value).await?;
+            session.context.step(Step::SecretKeep, provider.keep(place, &locator, value)).await?;
             locator
         }
         // Read once, so that a name with nothing behind it is refused now and not when a lease needs it.

@@ -253,6 +253,18 @@ pub struct ChangeLease {
     pub reason: Option<String>,
 }
 
+/// The end of a lease's cleanup without the provider's receipt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct WaiveCleanup {
+    /// The tenant, where the caller is bound to one.
+    #[schema(value_type = Option<Uuid>)]
+    #[serde(default, deserialize_with = "read::parsed_option")]
+    pub company_id: Option<CompanyId>,
+    /// The operator's reason, which goes on record.
+    pub reason: String,
+}
+
 /// The workspace to make ready.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -17,6 +17,8 @@ pub struct LedgerInfo {
     pub drivers: Vec<String>,
     /// The position of the last event.
     pub position: u64,
+    /// How many leases an operator must look at.
+    pub leases_needing_attention: u64,
 }
 
 /// The process is alive.

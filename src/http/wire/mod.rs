@@ -16,6 +16,7 @@ mod moment;
 pub mod problem;
 pub mod projection;
 pub(crate) mod read;
+pub mod recovery;
 pub mod reusable;
 pub mod run;
 pub mod secret;

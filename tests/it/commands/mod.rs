@@ -6,4 +6,4 @@ mod life;
 mod once;
 mod refusals;
 mod reuse;
-mod simulation;
+pub(crate) mod simulation;

@@ -32,7 +32,7 @@ fn a_full_disk_refuses_before_any_effect_and_recovers_by_itself() {
 fn what_was_done_while_the_disk_became_full_is_stored_when_there_is_room() {
     let disk = Disk::new();
     let mut server = disk.serve_from_small();
-    let environment = environment_with(&server, json!({ "provider": "fake", "acquireDelayMs": 300 }));
+    let environment = environment_with(&server, &json!({ "provider": "fake", "acquireDelayMs": 300 }));
     std::thread::scope(|scope| {
         let address = server.address.clone();
         let acquiring = scope.spawn(move || acquire_at(&address, &environment));

@@ -76,10 +76,10 @@ impl Disk {
 
 /// Makes an environment of the fake provider; answers its id.
 fn environment(server: &Server) -> String {
-    environment_with(server, json!({ "provider": "fake" }))
+    environment_with(server, &json!({ "provider": "fake" }))
 }
 
-fn environment_with(server: &Server, config: Value) -> String {
+fn environment_with(server: &Server, config: &Value) -> String {
     let body = json!({ "companyId": company(), "name": "e", "driver": "sandbox", "config": config });
     let made = server.post("/v1/environments", &body);
     assert_eq!(made.status, 201, "{}", made.body);

@@ -63,7 +63,7 @@ fn every_operation_is_documented_whole() {
             assert!(responses.contains_key("409") && responses.contains_key("415"), "{name}");
         }
     }
-    assert_eq!(ids.len(), 33, "{ids:?}");
+    assert_eq!(ids.len(), 35, "{ids:?}");
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! What the topics share: a simulated clock and counted ids, and a ledger in memory whose fake provider a test can
 //! look into.
 
+pub(crate) mod world;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use lease_events::environment::EnvironmentState;
@@ -30,25 +32,25 @@ use uuid::Uuid;
 /// A clock that follows tokio's: it moves by itself only where tokio's time is paused and a test waits.
 pub(crate) struct SimulatedClock {
     began: tokio::time::Instant,
-    skipped_ms: AtomicU64,
+    skipped_ms: AtomicI64,
 }
 
 impl SimulatedClock {
     /// A clock that shows 2026-01-01 now.
     pub(crate) fn start() -> Arc<Self> {
-        Arc::new(Self { began: tokio::time::Instant::now(), skipped_ms: AtomicU64::new(0) })
+        Arc::new(Self { began: tokio::time::Instant::now(), skipped_ms: AtomicI64::new(0) })
     }
 
-    /// Lets the wall clock jump ahead; timers do not notice.
+    /// Lets the wall clock jump, ahead or back; timers do not notice.
     pub(crate) fn skip(&self, by: TimeDelta) {
-        self.skipped_ms.fetch_add(by.num_milliseconds().try_into().expect("ahead"), Ordering::SeqCst);
+        self.skipped_ms.fetch_add(by.num_milliseconds(), Ordering::SeqCst);
     }
 }
 
 impl Clock for SimulatedClock {
     fn now(&self) -> DateTime<Utc> {
         let began = DateTime::from_timestamp(1_767_225_600, 0).expect("a valid moment");
-        let skipped = TimeDelta::milliseconds(self.skipped_ms.load(Ordering::SeqCst).try_into().expect("small"));
+        let skipped = TimeDelta::milliseconds(self.skipped_ms.load(Ordering::SeqCst));
         began + TimeDelta::from_std(self.began.elapsed()).expect("small") + skipped
     }
 }
@@ -156,6 +158,14 @@ impl Bench {
     pub(crate) async fn story(&self, lease_id: LeaseId) -> Vec<String> {
         let events = self.ledger.history(lease_id, None).await.expect("the lease is there");
         events.iter().map(|recorded| recorded.event_type.trim_start_matches("lease-").to_owned()).collect()
+    }
+
+    /// Lets hours pass: the wall clock jumps in steps, and between them whatever is due is seen to.
+    pub(crate) async fn hours(&self, hours: u32) {
+        for _ in 0..hours * 4 {
+            self.clock.skip(TimeDelta::minutes(15));
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        }
     }
 
     /// How many sandboxes the provider holds.

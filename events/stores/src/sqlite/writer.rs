@@ -120,13 +120,11 @@ impl Writer {
     }
 
     async fn connection(&mut self) -> Result<SqliteConnection, Fault> {
-        match self.connection.take() {
-            Some(connection) => Ok(connection),
-            None => {
-                self.place.check()?;
-                Ok(self.connect.connect().await?)
-            }
+        if let Some(connection) = self.connection.take() {
+            return Ok(connection);
         }
+        self.place.check()?;
+        Ok(self.connect.connect().await?)
     }
 
     async fn transact(&mut self, connection: &mut SqliteConnection, turn: &mut Turn) -> Result<Batch, Failed> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lease_events::id::{CompanyId, EnvironmentId, RunId};
-use lease_events::lease::vocabulary::LeaseStatus;
+use lease_events::lease::vocabulary::{LeaseStatus, NextActionKind};
 use lease_events::record::Position;
 use sqlx::{AssertSqlSafe, Connection as _};
 
@@ -50,6 +50,25 @@ async fn lists_of_leases_go_through_the_index_that_is_meant_for_them() {
     for (filter, index) in cases {
         expect(leases(&filter).sql().as_str(), index).await;
     }
+}
+
+#[tokio::test]
+async fn what_is_due_is_read_in_the_order_of_its_index() {
+    let filter = DueFilter {
+        action: NextActionKind::Expire,
+        by: Some(chrono::DateTime::UNIX_EPOCH),
+        after: Some((chrono::DateTime::UNIX_EPOCH, LeaseId::derived(&["x"]))),
+        limit: 10,
+    };
+    let whenever = DueFilter { by: None, after: None, limit: 1, ..filter.clone() };
+    for filter in [filter, whenever] {
+        let sql = due(&filter);
+        expect(sql.sql().as_str(), "next").await;
+        let plan = plan(sql.sql().as_str()).await;
+        assert!(!plan.contains("TEMP B-TREE"), "{plan}");
+    }
+    expect(CLAIMED_BY, "claim").await;
+    expect(NEEDING_ATTENTION, "attention").await;
 }
 
 #[tokio::test]

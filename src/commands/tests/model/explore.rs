@@ -6,6 +6,7 @@ use super::invariants::{Invariant, is_settled};
 use super::machine::{Case, Machine};
 use super::streams::EMPTY;
 use super::world::{Issued, KEPT, Kind, LEASES, Luck, Program, Step, World};
+use crate::commands::cleanup::is_owed;
 
 /// What may happen in a state.
 #[derive(Debug, Clone, Copy)]
@@ -131,7 +132,7 @@ impl Explorer {
             if is_orphan && Machine::is_to_settle(&state) {
                 events.push(Event::Begins { process, issued: 0, program: program(Kind::Settle, lease, Step::Load) });
             }
-            if Machine::is_to_clean(&state) {
+            if is_owed(&state) {
                 events.push(Event::Begins { process, issued: 0, program: program(Kind::Clean, lease, Step::Load) });
             }
         }
@@ -219,7 +220,7 @@ impl Explorer {
             told.push(format!(
                 "  lease {lease} is {}, next {next}; sandbox {:?}",
                 state.status,
-                teller.machine.sandbox(state)
+                Machine::sandbox(state)
             ));
         }
         told.push(format!("  at the provider: {:?}", world.there));

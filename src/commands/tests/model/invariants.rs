@@ -7,6 +7,7 @@ use lease_events::lease::vocabulary::LeaseStatus;
 
 use super::machine::Machine;
 use super::world::{LEASES, World};
+use crate::commands::cleanup::is_owed;
 
 /// Something that holds in every state; it answers what is wrong.
 pub(super) type Invariant = fn(&Machine, &World, &[Option<Arc<LeaseState>>; LEASES]) -> Option<String>;
@@ -16,10 +17,10 @@ pub(super) const INVARIANTS: [Invariant; 5] =
     [one_holder, none_forgotten, none_pulled_away, tokens_grow, streams_are_legal];
 
 /// No sandbox has two holders.
-pub(super) fn one_holder(machine: &Machine, _: &World, leases: &[Option<Arc<LeaseState>>; LEASES]) -> Option<String> {
+pub(super) fn one_holder(_: &Machine, _: &World, leases: &[Option<Arc<LeaseState>>; LEASES]) -> Option<String> {
     let mut holder = [None; LEASES];
     for (number, state) in leases.iter().enumerate() {
-        let Some(sandbox) = state.as_ref().filter(|state| state.status.is_open()).and_then(|it| machine.sandbox(it))
+        let Some(sandbox) = state.as_ref().filter(|state| state.status.is_open()).and_then(|it| Machine::sandbox(it))
         else {
             continue;
         };
@@ -35,7 +36,7 @@ fn none_forgotten(machine: &Machine, world: &World, leases: &[Option<Arc<LeaseSt
     let is_accounted_for = |sandbox: usize| {
         leases.iter().enumerate().any(|(number, state)| {
             let Some(state) = state else { return false };
-            if machine.sandbox(state) != Some(sandbox) {
+            if Machine::sandbox(state) != Some(sandbox) {
                 // The acquire that makes it, or a take-over of it, is under way, and has a deadline.
                 let makes = number == sandbox && state.provider_lease.is_none();
                 return makes && state.status.is_open() && Machine::is_to_settle(state);
@@ -54,10 +55,10 @@ fn none_forgotten(machine: &Machine, world: &World, leases: &[Option<Arc<LeaseSt
 }
 
 /// What a run holds is there, unless it went away by itself.
-fn none_pulled_away(machine: &Machine, world: &World, leases: &[Option<Arc<LeaseState>>; LEASES]) -> Option<String> {
+fn none_pulled_away(_: &Machine, world: &World, leases: &[Option<Arc<LeaseState>>; LEASES]) -> Option<String> {
     leases.iter().enumerate().find_map(|(number, state)| {
         let state = state.as_ref().filter(|state| state.status == LeaseStatus::Active)?;
-        let sandbox = machine.sandbox(state)?;
+        let sandbox = Machine::sandbox(state)?;
         let is_pulled = !world.there[sandbox] && !world.vanished[sandbox];
         is_pulled.then(|| format!("lease {number} is active, and its sandbox {sandbox} was removed"))
     })
@@ -77,5 +78,5 @@ fn streams_are_legal(machine: &Machine, world: &World, _: &[Option<Arc<LeaseStat
 /// Whether nothing is under way, in flight or owed: what is left is held, kept, or gone.
 pub(super) fn is_settled(machine: &Machine, world: &World) -> bool {
     let mut leases = world.streams.iter().filter_map(|stream| machine.streams.state(*stream));
-    world.processes == [None; 2] && leases.all(|state| !Machine::is_to_settle(state) && !Machine::is_to_clean(state))
+    world.processes == [None; 2] && leases.all(|state| !Machine::is_to_settle(state) && !is_owed(state))
 }

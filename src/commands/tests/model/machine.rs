@@ -9,6 +9,7 @@ use lease_events::id::{CompanyId, EnvironmentId, LeaseId, LedgerId, RunId};
 use lease_events::lease::event::{LeaseReleaseRequested, LeaseRequested, Receipt};
 use lease_events::lease::vocabulary::{Policy, Reason, ReceiptState, ReleaseStatus, Teardown, WorkspaceKind};
 use lease_events::lease::{LeaseEvent, LeaseState};
+use lease_events::seam::crash::NoCrash;
 use lease_events::seam::{Clock, SystemIds};
 use lease_projections::memory::{MemoryProjections, MemoryReadModel};
 use lease_stores::memory::MemoryStore;
@@ -21,6 +22,8 @@ use crate::commands::Context;
 use crate::commands::acquire::{FIRST_TOKEN, provider_acquired};
 use crate::commands::effect::held;
 use crate::commands::locks::KeyedLocks;
+use crate::commands::owe::CareSettings;
+use crate::commands::owners::ToldOwners;
 use crate::commands::release::done;
 use crate::drivers::sandbox::SandboxDriver;
 use crate::drivers::sandbox::fake::FakeProvider;
@@ -87,12 +90,12 @@ impl Machine {
         let mut tokens = [(0, 0); LEASES];
         for lease in KEPT {
             let mut stream = EMPTY;
-            for event in [self.requested(lease).into(), provider_acquired(&self.acquired(lease)), intent().into()] {
+            for event in [self.requested(lease).into(), provider_acquired(&Self::acquired(lease)), intent().into()] {
                 stream = self.streams.with(stream, &event);
             }
-            let state = self.streams.state(stream).expect("it was requested");
+            let state = Arc::clone(self.streams.state(stream).expect("it was requested"));
             let asked = state.release.clone().expect("it was asked for");
-            for event in done(state, &asked, &receipt(state, ReceiptState::Kept)) {
+            for event in done(&self.context, &state, &asked, &receipt(&state, ReceiptState::Kept)) {
                 stream = self.streams.with(stream, &event);
             }
             assert!(self.streams.state(stream).is_some_and(|state| state.is_reusable()));
@@ -129,7 +132,7 @@ impl Machine {
     }
 
     /// The sandbox that a lease holds or held, named by the lease that it was made for.
-    pub(super) fn sandbox(&self, state: &LeaseState) -> Option<usize> {
+    pub(super) fn sandbox(state: &LeaseState) -> Option<usize> {
         let name = state.provider_lease_id()?;
         (0..LEASES).find(|lease| sandbox_name(*lease) == name)
     }
@@ -192,9 +195,9 @@ impl Machine {
         world: &mut World,
         program: &mut Program,
         then: Step,
-        decide: impl FnOnce(&LeaseState) -> Vec<LeaseEvent>,
+        decide: impl FnOnce(&Context, &LeaseState) -> Vec<LeaseEvent>,
     ) -> bool {
-        let events = decide(&self.loaded(program));
+        let events = decide(&self.context, &self.loaded(program));
         match self.append(world, program.lease, program.session, &events, true) {
             Appended::Yes => {
                 program.next = then;
@@ -256,7 +259,7 @@ impl Machine {
     }
 
     /// What the provider gives for a lease.
-    pub(super) fn acquired(&self, lease: u8) -> Acquired {
+    pub(super) fn acquired(lease: u8) -> Acquired {
         Acquired { provider_lease_id: Some(sandbox_name(usize::from(lease))), ..Acquired::default() }
     }
 
@@ -350,6 +353,9 @@ fn context() -> Context {
         clock: clock(),
         ids: Arc::new(SystemIds),
         owner: "model".to_owned(),
+        owners: Arc::new(ToldOwners::default()),
+        care: CareSettings::default(),
+        crash: Arc::new(NoCrash),
         locks: KeyedLocks::default(),
     }
 }

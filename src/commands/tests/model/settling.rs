@@ -1,16 +1,16 @@
 //! The steps of recovery after a process died: what it left in flight is settled, and what is owed is cleaned up.
 
-use lease_events::lease::event::{
-    LeaseCleanupFailed, LeaseCleanupSucceeded, LeaseEffectUnknown, LeaseReleaseRequested,
-};
+use lease_events::lease::event::{LeaseCleanupSucceeded, LeaseEffectUnknown, LeaseReleaseRequested};
 use lease_events::lease::vocabulary::{Effect, LeaseStatus, NextActionKind, Reason};
 use lease_events::lease::{LeaseEvent, LeaseState};
 
 use super::machine::{Machine, fault, receipt};
-use super::steps::{decided, receipt_of};
+use super::steps::{decided, receipt_of, unheard};
 use super::world::{Answer, Claim, Kind, LEASES, Luck, NOW, Program, Step, World};
 use crate::commands::acquire::reuse::{Judgement, given_back};
 use crate::commands::acquire::{acquire_failed, provider_acquired};
+use crate::commands::cleanup::is_owed;
+use crate::commands::owe;
 use crate::commands::release::is_ending;
 
 impl Machine {
@@ -20,12 +20,6 @@ impl Machine {
         matches!(next, Some(NextActionKind::SettleAcquire | NextActionKind::FinishRelease))
     }
 
-    /// Whether something of the lease is owed that recovery cleans up.
-    pub(super) fn is_to_clean(state: &LeaseState) -> bool {
-        let is_next = state.next_action.as_ref().is_some_and(|next| next.action == NextActionKind::RetryCleanup);
-        is_next && state.keeps_something() && !state.status.is_open() && state.provider_lease.is_some()
-    }
-
     pub(super) fn settling_step(&mut self, world: &mut World, program: &mut Program, luck: Luck) -> bool {
         match program.next {
             Step::Load => self.load(world, program),
@@ -33,13 +27,13 @@ impl Machine {
             Step::FindClaim => self.find_claim(world, program),
             Step::Mark => self.mark(world, program),
             Step::GiveUp => {
-                self.append_own(world, program, Step::Over, |state| {
+                self.append_own(world, program, Step::Over, |_, state| {
                     let is_awaited = state.status.is_open() && state.provider_lease.is_none();
                     if is_awaited { vec![acquire_failed(Reason::RecoverySettled, Some(&fault()))] } else { Vec::new() }
                 }) && program.next == Step::GiveUp
             }
             Step::Clean => {
-                let sandbox = self.sandbox(&self.loaded(program)).expect("it holds one");
+                let sandbox = Self::sandbox(&self.loaded(program)).expect("it holds one");
                 program.next = Step::Cleaned { answer: self.end(world, sandbox, false, luck) };
                 true
             }
@@ -53,10 +47,10 @@ impl Machine {
         let Some(state) = self.lease(world, program.lease) else { return false };
         let next = match program.kind {
             Kind::Acquire | Kind::Release | Kind::Destroy => Some(Step::Ask),
-            Kind::Clean => Self::is_to_clean(&state).then_some(Step::Clean),
+            Kind::Clean => is_owed(&state).then_some(Step::Clean),
             Kind::Settle if !Self::is_to_settle(&state) => None,
             Kind::Settle if state.provider_lease.is_some() => is_ending(&state).then_some(Step::Ask),
-            Kind::Settle if state.status == LeaseStatus::EffectUnknown => self.recipe(world, &state),
+            Kind::Settle if state.status == LeaseStatus::EffectUnknown => Some(self.recipe(world, &state)),
             Kind::Settle => Some(Step::FindClaim),
         };
         let Some(next) = next else { return false };
@@ -67,7 +61,7 @@ impl Machine {
     /// Makes the release that somebody asked for this process's own.
     fn take_over(&mut self, world: &mut World, program: &mut Program) -> bool {
         let here = program.next;
-        let again = self.append_own(world, program, Step::End, |state| match &state.release {
+        let again = self.append_own(world, program, Step::End, |_, state| match &state.release {
             Some(asked) if is_ending(state) => vec![
                 LeaseReleaseRequested {
                     status: asked.status,
@@ -93,7 +87,7 @@ impl Machine {
             return true;
         };
         let chosen = self.leases[usize::from(claim.on)];
-        self.append_own(world, program, Step::Mark, |state| {
+        self.append_own(world, program, Step::Mark, |_, state| {
             let is_open = matches!(state.status, LeaseStatus::Requested | LeaseStatus::Releasing);
             let is_undecided = is_open && state.provider_lease.is_none() && state.resuming_from.is_none();
             if is_undecided { vec![decided(Some(chosen))] } else { Vec::new() }
@@ -112,7 +106,7 @@ impl Machine {
 
     fn mark(&mut self, world: &mut World, program: &mut Program) -> bool {
         let here = program.next;
-        let marked = self.append_own(world, program, Step::Over, |state| {
+        let marked = self.append_own(world, program, Step::Over, |_, state| {
             if state.provider_lease.is_some() || state.in_flight.is_none() || state.status == LeaseStatus::EffectUnknown
             {
                 return Vec::new();
@@ -127,20 +121,17 @@ impl Machine {
         if state.status != LeaseStatus::EffectUnknown || state.provider_lease.is_some() {
             return false;
         }
-        match self.recipe(world, &state) {
-            Some(next) => program.next = next,
-            None => return false,
-        }
+        program.next = self.recipe(world, &state);
         true
     }
 
     /// How an unknown acquire is settled: what it claimed is resumed; else the provider is asked again for the same.
-    fn recipe(&self, world: &World, state: &LeaseState) -> Option<Step> {
+    fn recipe(&self, world: &World, state: &LeaseState) -> Step {
         if state.resuming_from.is_none() {
-            return Some(Step::Make);
+            return Step::Make;
         }
         let by = self.number(state.lease_id);
-        Some(self.claim_of(world, by).map_or(Step::GiveUp, |claim| Step::Resume { claim }))
+        self.claim_of(world, by).map_or(Step::GiveUp, |claim| Step::Resume { claim })
     }
 
     /// What came of a settling resume or acquire.
@@ -156,15 +147,12 @@ impl Machine {
                 Judgement::NotResumed { verdict, fault } => {
                     program.next = Step::GiveUp;
                     let by = self.leases[usize::from(program.lease)];
-                    return self.give_back(world, claim.on, |state| {
-                        let is_mine = state.is_claimed_away() && state.claimed_by == Some(by);
-                        if is_mine { vec![given_back(state, verdict, &fault)] } else { Vec::new() }
-                    });
+                    return self.give_back(world, claim.on, |state| given_back(state, by, verdict, &fault));
                 }
             },
-            _ => provider_acquired(&self.acquired(program.lease)),
+            _ => provider_acquired(&Self::acquired(program.lease)),
         };
-        let stored = self.append_own(world, program, Step::Over, |state| {
+        let stored = self.append_own(world, program, Step::Over, |_, state| {
             if state.provider_lease.is_some() { Vec::new() } else { vec![event] }
         });
         stored && self.end_if_asked(program, here)
@@ -172,20 +160,10 @@ impl Machine {
 
     fn cleaned(&mut self, world: &mut World, program: &mut Program, answer: Answer) -> bool {
         let here = program.next;
-        let stored = self.append_own(world, program, Step::Over, |state| {
-            if !Self::is_to_clean(state) {
-                return Vec::new();
-            }
-            vec![match receipt_of(answer) {
-                Some(what) => LeaseCleanupSucceeded { receipt: receipt(state, what) }.into(),
-                None => LeaseCleanupFailed {
-                    attempt: state.cleanup_attempts + 1,
-                    charged: true,
-                    fault: fault(),
-                    next_try_at: Some(NOW),
-                }
-                .into(),
-            }]
+        let stored = self.append_own(world, program, Step::Over, |context, state| match receipt_of(answer) {
+            _ if !is_owed(state) => Vec::new(),
+            Some(what) => vec![LeaseCleanupSucceeded { receipt: receipt(state, what) }.into()],
+            None => owe::failed(context, state, &unheard()),
         });
         stored && program.next == here
     }

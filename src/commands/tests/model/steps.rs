@@ -11,6 +11,7 @@ use crate::commands::acquire::reuse::{Claimed, Judgement, claim_on, given_back, 
 use crate::commands::acquire::{acquire_failed, provider_acquired};
 use crate::commands::authority::Authority;
 use crate::commands::effect::held;
+use crate::commands::owe::Try;
 use crate::commands::release::{Ending, ReleaseRequest, Wanted, decide, done, failed, is_ending};
 use crate::drivers::{Outcome, Resumed};
 
@@ -26,12 +27,12 @@ impl Machine {
             Step::Decide { claimed } => {
                 let chosen = claimed.map(|claim| self.leases[usize::from(claim.on)]);
                 let then = claimed.map_or(Step::Make, |claim| Step::Resume { claim });
-                self.append_own(world, &mut program, then, |_| vec![decided(chosen)])
+                self.append_own(world, &mut program, then, |_, _| vec![decided(chosen)])
             }
-            Step::DecideAgain => self.append_own(world, &mut program, Step::Make, |_| vec![decided(None)]),
+            Step::DecideAgain => self.append_own(world, &mut program, Step::Make, |_, _| vec![decided(None)]),
             Step::Resume { claim } => {
                 let seen = self.streams.state(claim.seen).cloned().expect("it was claimed");
-                let answer = self.resume(world, self.sandbox(&seen).expect("it keeps one"), luck);
+                let answer = self.resume(world, Self::sandbox(&seen).expect("it keeps one"), luck);
                 program.next = Step::Resumed { claim, answer };
                 true
             }
@@ -129,11 +130,13 @@ impl Machine {
         match self.judged(program, claim, answer) {
             Judgement::Resumed(event) => {
                 let here = program.next;
-                self.append_own(world, program, Step::Over, |_| vec![event.into()]) && self.end_if_asked(program, here)
+                self.append_own(world, program, Step::Over, |_, _| vec![event.into()])
+                    && self.end_if_asked(program, here)
             }
             Judgement::NotResumed { verdict, fault } => {
                 program.next = Step::DecideAgain;
-                self.give_back(world, claim.on, |state| vec![given_back(state, verdict, &fault)])
+                let by = self.leases[usize::from(program.lease)];
+                self.give_back(world, claim.on, |state| given_back(state, by, verdict, &fault))
             }
         }
     }
@@ -160,10 +163,10 @@ impl Machine {
                 settle_at: NOW,
             }
             .into(),
-            Answer::Done | Answer::Kept | Answer::Destroyed => provider_acquired(&self.acquired(program.lease)),
+            Answer::Done | Answer::Kept | Answer::Destroyed => provider_acquired(&Self::acquired(program.lease)),
         };
         let here = program.next;
-        self.append_own(world, program, Step::Over, |_| vec![event]) && self.end_if_asked(program, here)
+        self.append_own(world, program, Step::Over, |_, _| vec![event]) && self.end_if_asked(program, here)
     }
 
     /// Behind an acquire's outcome: a release that was asked for meanwhile is run now. `here` is the step that appended
@@ -185,7 +188,7 @@ impl Machine {
             return false;
         };
         let here = program.next;
-        if !self.append_own(world, program, Step::End, |_| events) {
+        if !self.append_own(world, program, Step::End, |_, _| events) {
             return false;
         }
         if program.next == here {
@@ -199,7 +202,7 @@ impl Machine {
         let state = self.loaded(program);
         let Some(intent) = state.release.clone().filter(|_| is_ending(&state)) else { return false };
         let keep = intent.teardown == Teardown::ByPolicy && keeps(state.policy, intent.status);
-        let answer = self.end(world, self.sandbox(&state).expect("it holds one"), keep, luck);
+        let answer = self.end(world, Self::sandbox(&state).expect("it holds one"), keep, luck);
         program.next = Step::Ended { began: program.session, answer };
         true
     }
@@ -207,9 +210,11 @@ impl Machine {
     fn ended(&mut self, world: &mut World, program: &mut Program, began: u32, answer: Answer) -> bool {
         let intent = self.streams.state(began).and_then(|state| state.release.clone()).expect("it was asked for");
         let here = program.next;
-        let appended = self.append_own(world, program, Step::Over, |state| match receipt_of(answer) {
-            Some(what) => done(state, &intent, &receipt(state, what)),
-            None => failed(state, &intent, &fault(), true, NOW),
+        let appended = self.append_own(world, program, Step::Over, |context, state| match receipt_of(answer) {
+            // Somebody else has finished it.
+            _ if state.release.is_none() => Vec::new(),
+            Some(what) => done(context, state, &intent, &receipt(state, what)),
+            None => failed(context, state, &intent, &unheard()),
         });
         appended && program.next == here
     }
@@ -223,6 +228,11 @@ pub(super) fn receipt_of(answer: Answer) -> Option<ReceiptState> {
         Answer::Gone => Some(ReceiptState::Gone),
         Answer::NotDone | Answer::Lost => None,
     }
+}
+
+/// What a failed call counts as: it may have reached the provider.
+pub(super) fn unheard() -> Try {
+    Try { fault: fault(), charged: true, hopeless: false }
 }
 
 pub(super) fn decided(chosen: Option<lease_events::id::LeaseId>) -> LeaseEvent {
@@ -239,5 +249,5 @@ fn ending(program: &Program, loaded: &lease_events::lease::LeaseState) -> Ending
         if_revision: None,
         status,
     };
-    Ending { request, wanted: Wanted { status, teardown, reason: Reason::OperatorReleased } }
+    Ending { request, wanted: Wanted { status, teardown, reason: Reason::OperatorReleased }, only_if: None }
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use lease_events::failure::Fault;
+use lease_events::id::LeaseId;
 use lease_events::lease::event::Receipt;
 use lease_events::lease::vocabulary::{Effect, ReceiptState, ReleaseStatus, WorkspaceKind};
 use lease_events::seam::Clock;
@@ -85,6 +86,12 @@ impl FakeProvider {
         self.state().injected.entry(effect).or_default().push_back(trouble);
     }
 
+    /// Loses the sandbox of a lease, as if somebody had removed it behind the ledger's back.
+    pub fn forget(&self, lease: LeaseId) {
+        // A record that cannot be removed stays, and the next operation finds it.
+        let _ = self.shelf.remove(lease, |_| Ok(()));
+    }
+
     fn state(&self) -> MutexGuard<'_, Calls> {
         // Counts and queues are whole after every statement.
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
@@ -155,12 +162,7 @@ impl FakeProvider {
     }
 
     /// Changes a record after its label and token were looked at. `None` where it is not there.
-    fn change<T>(
-        &self,
-        call: Call<'_>,
-        lease: &lease_events::id::LeaseId,
-        change: impl FnOnce(&mut Thing) -> T,
-    ) -> Outcome<Option<T>> {
+    fn change<T>(&self, call: Call<'_>, lease: &LeaseId, change: impl FnOnce(&mut Thing) -> T) -> Outcome<Option<T>> {
         shelved(self.shelf.update(*lease, |thing| {
             check(call, thing)?;
             thing.fencing_token = call.scope.fencing_token;
@@ -180,8 +182,7 @@ impl FakeProvider {
     /// Something on the provider's side removed the sandbox.
     fn lose(&self, held: &Held) {
         if let Ok(lease) = lease_of(held, KEY) {
-            // A record that cannot be removed stays, and the next operation finds it.
-            let _ = self.shelf.remove(lease, |_| Ok(()));
+            self.forget(lease);
         }
     }
 

@@ -1,0 +1,9 @@
+//! Recovery: whatever died, whenever, nothing leaks, nothing is lost, nothing is held twice.
+
+mod audit;
+mod cleaning;
+mod dying;
+mod expiry;
+mod listing;
+mod script;
+mod settling;
