@@ -101,8 +101,10 @@ pub enum AppendError {
         /// What the store said.
         cause: String,
     },
-    /// The store could not make an earlier write durable and takes no more until it is opened again.
-    #[error("the event store takes no more writes until it is opened again: {cause}")]
+    /// It is not known whether an earlier write is on the disk; the store takes no more until it is opened again.
+    #[error(
+        "the event store takes no more writes until it is opened again (look at its disk, then restart lease-ledger): {cause}"
+    )]
     Poisoned {
         /// What failed.
         cause: String,

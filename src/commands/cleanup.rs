@@ -57,7 +57,7 @@ pub async fn cleanup(context: &Context, command: &Command, lease_id: LeaseId) ->
 }
 
 /// Whether the lease is over and owes a cleanup that the ledger itself sees to.
-fn is_owed(state: &LeaseState) -> bool {
+pub(super) fn is_owed(state: &LeaseState) -> bool {
     let is_next = state.next_action.as_ref().is_some_and(|next| next.action == NextActionKind::RetryCleanup);
     is_next && state.keeps_something() && !state.status.is_open() && state.provider_lease.is_some()
 }

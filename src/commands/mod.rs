@@ -59,6 +59,9 @@ pub mod silence;
 pub mod upkeep;
 pub mod waive;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use std::future::Future;

@@ -106,7 +106,7 @@ pub(super) fn is_ending(state: &LeaseState) -> bool {
     state.release.is_some() && state.provider_lease.is_some()
 }
 
-fn decide(context: &Context, state: &LeaseState, ending: &Ending) -> Result<Vec<LeaseEvent>, CommandError> {
+pub(super) fn decide(context: &Context, state: &LeaseState, ending: &Ending) -> Result<Vec<LeaseEvent>, CommandError> {
     if ending.only_if.is_some_and(|holds| !holds(state, context.clock.now())) {
         return Ok(Vec::new());
     }
@@ -199,7 +199,12 @@ pub(super) async fn finish(context: &Context, session: &mut LeaseSession<'_>) ->
     context.step(outcome_step, record).await
 }
 
-fn done(context: &Context, state: &LeaseState, intent: &ReleaseIntent, receipt: &Receipt) -> Vec<LeaseEvent> {
+pub(super) fn done(
+    context: &Context,
+    state: &LeaseState,
+    intent: &ReleaseIntent,
+    receipt: &Receipt,
+) -> Vec<LeaseEvent> {
     let kept = receipt.state == ReceiptState::Kept;
     let retained = kept && state.policy == Policy::RetainOnFailure && intent.status == ReleaseStatus::Failed;
     let status = if retained { LeaseStatus::Retained } else { status_of(intent.status) };
@@ -221,7 +226,7 @@ fn done(context: &Context, state: &LeaseState, intent: &ReleaseIntent, receipt: 
     events
 }
 
-fn failed(context: &Context, state: &LeaseState, intent: &ReleaseIntent, tried: &Try) -> Vec<LeaseEvent> {
+pub(super) fn failed(context: &Context, state: &LeaseState, intent: &ReleaseIntent, tried: &Try) -> Vec<LeaseEvent> {
     let mut events = Vec::new();
     if state.ended_as.is_none() {
         let released = LeaseReleased {

@@ -190,14 +190,7 @@ pub(crate) fn secret() -> SecretId {
 pub(crate) async fn play(store: &dyn EventStore, steps: &[Step]) {
     let mut made = false;
     for (number, step) in steps.iter().enumerate() {
-        let stream = StreamId::lease(lease(step.0));
-        let events =
-            store.read_stream(&stream, 0, lease_events::store::Direction::Forwards, 4_096).await.expect("it reads");
-        let state = LeaseState::fold(&events).expect("only legal events were appended");
-        let event = event(*step);
-        if LeaseState::check(state.as_ref(), &event).is_ok() {
-            append(store, &stream, &[event]).await;
-        }
+        play_step(store, *step).await;
         let run_stream = StreamId::run(run(step.0));
         let said = store.read_stream(&run_stream, 0, lease_events::store::Direction::Forwards, 4_096).await;
         let state = RunState::fold(&said.expect("it reads")).expect("only legal events were appended");
@@ -215,6 +208,18 @@ pub(crate) async fn play(store: &dyn EventStore, steps: &[Step]) {
         append(store, &StreamId::environment(environment()), &[archived]).await;
         let removed: SecretEvent = SecretRemoved { note: None }.into();
         append(store, &StreamId::secret(secret()), &[removed]).await;
+    }
+}
+
+/// Appends the lease event of a step, where it is legal.
+pub(crate) async fn play_step(store: &dyn EventStore, step: Step) {
+    let stream = StreamId::lease(lease(step.0));
+    let events =
+        store.read_stream(&stream, 0, lease_events::store::Direction::Forwards, 4_096).await.expect("it reads");
+    let state = LeaseState::fold(&events).expect("only legal events were appended");
+    let event = event(step);
+    if LeaseState::check(state.as_ref(), &event).is_ok() {
+        append(store, &stream, &[event]).await;
     }
 }
 

@@ -5,6 +5,7 @@ mod history;
 mod world;
 
 mod equal;
+mod power_cut;
 mod processes;
 mod rebuilding;
 mod stalling;

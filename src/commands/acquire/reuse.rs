@@ -5,7 +5,7 @@ use lease_events::failure::Fault;
 use lease_events::id::{LeaseId, RunId};
 use lease_events::lease::LeaseState;
 use lease_events::lease::event::{
-    Candidate, LeaseReleased, LeaseRequested, LeaseResumed, LeaseReuseClaimed, LeaseReuseDecided,
+    Candidate, LeaseEvent, LeaseReleased, LeaseRequested, LeaseResumed, LeaseReuseClaimed, LeaseReuseDecided,
 };
 use lease_events::lease::vocabulary::{CleanupStatus, LeaseStatus, Reason, Verdict};
 use lease_events::store::AppendError;
@@ -134,17 +134,14 @@ pub(in crate::commands) async fn claim(
             continue;
         };
         let provider_lease_id = state.provider_lease_id().map(str::to_owned);
-        if let Some((verdict, detail)) = obstacle(&state, &candidates.fingerprint) {
-            candidates.saw(lease_id, provider_lease_id.as_deref(), verdict, Some(detail));
-            continue;
-        }
-        let next_token = state.fencing_token().unwrap_or_default() + 1;
-        let claim = LeaseReuseClaimed {
-            by_lease_id,
-            by_run_id,
-            provider_lease_id: provider_lease_id.clone().unwrap_or_default(),
-            next_fencing_token: next_token,
+        let claim = match claim_on(&state, &candidates.fingerprint, by_lease_id, by_run_id) {
+            Ok(claim) => claim,
+            Err((verdict, detail)) => {
+                candidates.saw(lease_id, provider_lease_id.as_deref(), verdict, Some(detail));
+                continue;
+            }
         };
+        let next_token = claim.next_fencing_token;
         match session.append(state.company_id, &[claim.into()]).await {
             Ok(()) => {
                 candidates.saw(lease_id, provider_lease_id.as_deref(), Verdict::Taken, None);
@@ -157,6 +154,24 @@ pub(in crate::commands) async fn claim(
         }
     }
     Ok(None)
+}
+
+/// The claim on what `state` keeps, or why there can be none. Pure; whose it is, the append decides.
+pub(in crate::commands) fn claim_on(
+    state: &LeaseState,
+    fingerprint: &str,
+    by_lease_id: LeaseId,
+    by_run_id: RunId,
+) -> Result<LeaseReuseClaimed, (Verdict, String)> {
+    match obstacle(state, fingerprint) {
+        Some(obstacle) => Err(obstacle),
+        None => Ok(LeaseReuseClaimed {
+            by_lease_id,
+            by_run_id,
+            provider_lease_id: state.provider_lease_id().unwrap_or_default().to_owned(),
+            next_fencing_token: state.fencing_token().unwrap_or_default() + 1,
+        }),
+    }
 }
 
 fn obstacle(state: &LeaseState, fingerprint: &str) -> Option<(Verdict, String)> {
@@ -202,25 +217,29 @@ pub(in crate::commands) async fn give_back(
 ) -> Result<(), CommandError> {
     let follow_up = command.follow_up("settle the claim");
     let mut session = LeaseSession::load(context, &follow_up, claimed.lease_id).await?;
-    session
-        .append_outcome(|state| {
-            if !state.is_claimed_away() || state.claimed_by != Some(by_lease_id) {
-                // It went back before.
-                Vec::new()
-            } else if verdict == Verdict::ResumeFailed {
-                vec![
-                    LeaseReleased {
-                        status: LeaseStatus::Retained,
-                        reason: Reason::TakeOverFailed,
-                        cleanup_status: Some(CleanupStatus::Pending),
-                        failure_reason: Some(fault.message.clone()),
-                        receipt: None,
-                    }
-                    .into(),
-                ]
-            } else {
-                vec![gone(state)]
-            }
-        })
-        .await
+    session.append_outcome(|state| given_back(state, by_lease_id, verdict, fault)).await
+}
+
+/// What is recorded of a sandbox that `by` claimed and did not resume, on the stream of the lease that gave it up;
+/// nothing where it went back before. Pure.
+pub(in crate::commands) fn given_back(
+    state: &LeaseState,
+    by: LeaseId,
+    verdict: Verdict,
+    fault: &Fault,
+) -> Vec<LeaseEvent> {
+    if !state.is_claimed_away() || state.claimed_by != Some(by) {
+        return Vec::new();
+    }
+    if verdict != Verdict::ResumeFailed {
+        return vec![gone(state)];
+    }
+    let released = LeaseReleased {
+        status: LeaseStatus::Retained,
+        reason: Reason::TakeOverFailed,
+        cleanup_status: Some(CleanupStatus::Pending),
+        failure_reason: Some(fault.message.clone()),
+        receipt: None,
+    };
+    vec![released.into()]
 }

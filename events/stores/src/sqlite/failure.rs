@@ -10,6 +10,7 @@ const SQLITE_CORRUPT: i32 = 11;
 const SQLITE_FULL: i32 = 13;
 const SQLITE_NOTADB: i32 = 26;
 /// Extended codes: the low byte is the primary code, `SQLITE_IOERR`.
+const SQLITE_IOERR_WRITE: i32 = 778;
 const SQLITE_IOERR_FSYNC: i32 = 1034;
 const SQLITE_IOERR_DIR_FSYNC: i32 = 1290;
 
@@ -65,15 +66,18 @@ pub(super) enum Verdict {
 ///
 /// - Before COMMIT nothing has reached the log, so a full disk or a lost lock is only a try that failed. A failed
 ///   sync or a damaged file is not: writing on would build on what is not there.
-/// - At COMMIT, `SQLITE_BUSY` comes before the first write. `SQLITE_FULL` comes from a write of the log that found no
-///   space; the record that makes the transaction count is the last one written, so it is not there, and a sync that
-///   fails for want of space is reported as `SQLITE_IOERR_FSYNC` instead.
-/// - Anything else at COMMIT (I/O errors above all) may come after that record was written.
+/// - At COMMIT, `SQLITE_BUSY` comes before the first write. `SQLITE_FULL` (no space) and `SQLITE_IOERR_WRITE` (a quota,
+///   a limit, a broken disk) come from a write of the log that failed. The record that makes the transaction count is the
+///   last one written, and counts only once it and all before it are whole: so it is not there. No connection was shown
+///   the new records, and the next transaction writes over them. A sync that fails has a code of its own.
+/// - Anything else at COMMIT may come after that record was written.
 pub(super) fn judge(stage: Stage, fault: &Fault) -> Verdict {
     match (stage, fault.code, fault.primary()) {
         (Stage::BeforeCommit, Some(SQLITE_IOERR_FSYNC | SQLITE_IOERR_DIR_FSYNC), _)
         | (Stage::BeforeCommit, _, Some(SQLITE_CORRUPT | SQLITE_NOTADB)) => Verdict::NotWrittenPoisoned,
-        (Stage::BeforeCommit, ..) | (Stage::Commit, _, Some(SQLITE_BUSY | SQLITE_FULL)) => Verdict::NotWritten,
+        (Stage::BeforeCommit, ..)
+        | (Stage::Commit, _, Some(SQLITE_BUSY | SQLITE_FULL))
+        | (Stage::Commit, Some(SQLITE_IOERR_WRITE), _) => Verdict::NotWritten,
         (Stage::Commit, ..) => Verdict::UnknownPoisoned,
     }
 }
@@ -100,7 +104,6 @@ mod tests {
     use super::*;
 
     const SQLITE_BUSY_SNAPSHOT: i32 = 517;
-    const SQLITE_IOERR_WRITE: i32 = 778;
     const SQLITE_IOERR_SHMSIZE: i32 = 4874;
     const SQLITE_CONSTRAINT_UNIQUE: i32 = 2067;
     const SQLITE_CORRUPT_INDEX: i32 = 779;
@@ -121,7 +124,7 @@ mod tests {
             (BeforeCommit, Some(SQLITE_NOTADB), NotWrittenPoisoned),
             (Commit, Some(SQLITE_BUSY_SNAPSHOT), NotWritten),
             (Commit, Some(SQLITE_FULL), NotWritten),
-            (Commit, Some(SQLITE_IOERR_WRITE), UnknownPoisoned),
+            (Commit, Some(SQLITE_IOERR_WRITE), NotWritten),
             (Commit, Some(SQLITE_IOERR_FSYNC), UnknownPoisoned),
             (Commit, Some(SQLITE_IOERR_SHMSIZE), UnknownPoisoned),
             (Commit, Some(SQLITE_CORRUPT), UnknownPoisoned),

@@ -9,6 +9,7 @@ mod batch;
 mod failure;
 mod faults;
 mod open;
+mod place;
 mod queue;
 mod reader;
 mod rows;
@@ -87,6 +88,7 @@ impl SqliteStore {
         let commits = Arc::new(AtomicU64::new(0));
         let writer = Writer {
             connect: opened.connect,
+            place: opened.place,
             connection: Some(opened.connection),
             readers: opened.readers.clone(),
             clock,

@@ -11,6 +11,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, SqliteConnection, SqlitePool};
 
 use super::failure::Fault;
+use super::place::Place;
 use super::rows::time_text;
 
 /// `PRAGMA application_id` of a ledger file: the bytes `LLdg`. Never changed: it is how a ledger is known.
@@ -106,7 +107,9 @@ pub enum OpenError {
 
 /// A ledger file, opened.
 pub(super) struct Opened {
+    /// For connecting again: a file that went away is not made anew.
     pub(super) connect: SqliteConnectOptions,
+    pub(super) place: Place,
     pub(super) connection: SqliteConnection,
     pub(super) readers: SqlitePool,
     pub(super) ledger: LedgerId,
@@ -117,7 +120,7 @@ pub(super) async fn open(path: &Path, clock: &dyn Clock, ids: &dyn Ids) -> Resul
     check_path(path)?;
     let failed = |error: sqlx::Error| explain(path, &Fault::from(error));
     let connect = writer_options(path);
-    let mut connection = connect.connect().await.map_err(failed)?;
+    let mut connection = connect.clone().create_if_missing(true).connect().await.map_err(failed)?;
     identity(&mut connection).await.map_err(failed)?.format(path)?;
     use_write_ahead_log(&mut connection, path).await?;
     let ledger = migrate(&mut connection, path, clock, ids).await?;
@@ -131,7 +134,9 @@ pub(super) async fn open(path: &Path, clock: &dyn Clock, ids: &dyn Ids) -> Resul
         .idle_timeout(None)
         .max_lifetime(None);
     let readers = readers.connect_with(reader_options(path)).await.map_err(failed)?;
-    Ok(Opened { connect, connection, readers, ledger })
+    let place =
+        Place::of(path).map_err(|error| OpenError::Unavailable { path: path.to_owned(), cause: error.to_string() })?;
+    Ok(Opened { connect, place, connection, readers, ledger })
 }
 
 fn check_path(path: &Path) -> Result<(), OpenError> {
@@ -161,7 +166,6 @@ fn options(path: &Path) -> SqliteConnectOptions {
 
 fn writer_options(path: &Path) -> SqliteConnectOptions {
     options(path)
-        .create_if_missing(true)
         .synchronous(SqliteSynchronous::Full)
         .pragma("cache_size", WRITER_CACHE)
         // Pages that a savepoint may have to restore stay in memory; in a file they would cost more than the log itself.

@@ -4,6 +4,7 @@
 //! - Nobody is answered before the COMMIT of their transaction.
 //! - Positions and revisions are decided inside `BEGIN IMMEDIATE`; what is remembered from before is dropped when
 //!   `PRAGMA data_version` shows that another connection has written.
+//! - Nothing is committed to a file that is not where it was opened any more (see [`super::place`]).
 //! - After any failure the connection is closed, which rolls back, and what was remembered is forgotten. After one
 //!   that leaves the outcome open (see [`super::failure`]), nothing more is written.
 
@@ -22,6 +23,7 @@ use tokio::sync::{mpsc, watch};
 use super::batch::{Batch, KnownRevisions, decide};
 use super::failure::{Fault, Stage, judge};
 use super::faults::CommitFaults;
+use super::place::Place;
 use super::queue::{Queue, Request, Turn};
 use super::{reader, rows};
 use crate::append_hook::SqliteAppendHook;
@@ -36,6 +38,7 @@ const READERS_PATIENCE: Duration = Duration::from_secs(5);
 /// The writer's state.
 pub(super) struct Writer {
     pub(super) connect: SqliteConnectOptions,
+    pub(super) place: Place,
     /// `None` after a failure, until the next turn.
     pub(super) connection: Option<SqliteConnection>,
     pub(super) readers: SqlitePool,
@@ -99,7 +102,7 @@ impl Writer {
         }
         let mut connection = match self.connection().await {
             Ok(connection) => connection,
-            Err(error) => return turn.refuse(&AppendError::Unavailable { cause: error.to_string() }),
+            Err(fault) => return turn.refuse(&AppendError::Unavailable { cause: fault.cause }),
         };
         match self.transact(&mut connection, &mut turn).await {
             Ok(batch) => {
@@ -116,11 +119,12 @@ impl Writer {
         }
     }
 
-    async fn connection(&mut self) -> Result<SqliteConnection, sqlx::Error> {
-        match self.connection.take() {
-            Some(connection) => Ok(connection),
-            None => self.connect.connect().await,
+    async fn connection(&mut self) -> Result<SqliteConnection, Fault> {
+        if let Some(connection) = self.connection.take() {
+            return Ok(connection);
         }
+        self.place.check()?;
+        Ok(self.connect.connect().await?)
     }
 
     async fn transact(&mut self, connection: &mut SqliteConnection, turn: &mut Turn) -> Result<Batch, Failed> {
@@ -188,12 +192,14 @@ impl Writer {
     }
 
     async fn commit(&mut self, transaction: Transaction<'_, Sqlite>, batch: &Batch) -> Result<(), Failed> {
+        // As late as can be: what is committed to a file that nobody finds again would be acknowledged and lost.
+        let hook_called = self.hook.is_some() && !batch.events.is_empty();
+        self.place.check().map_err(|fault| Failed { stage: Stage::BeforeCommit, fault, hook_called })?;
         let injected = self.faults.as_ref().and_then(|faults| faults.at_commit());
         let committed = match injected {
             None => transaction.commit().await.map_err(Fault::from),
             Some(fault) => fault.strike(transaction).await,
         };
-        let hook_called = self.hook.is_some() && !batch.events.is_empty();
         committed.map_err(|fault| Failed { stage: Stage::Commit, fault, hook_called })?;
         self.commits.fetch_add(1, Ordering::Relaxed);
         if let Some(last) = batch.events.last() {

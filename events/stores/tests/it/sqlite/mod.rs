@@ -2,6 +2,7 @@
 
 mod failing;
 mod hooking;
+mod moving;
 mod opening;
 mod processes;
 mod rows;
