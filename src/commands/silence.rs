@@ -7,6 +7,7 @@
 use lease_events::id::RunId;
 use lease_events::lease::vocabulary::{Reason, ReleaseStatus};
 use lease_events::run::{RunEvent, RunReleased};
+use lease_events::seam::crash::Step;
 
 use super::Context;
 use super::caller::Command;
@@ -36,7 +37,8 @@ pub async fn release_silent(
     }
     let company_id = recorded.company_id;
     let event = RunReleased { run_id, status: ReleaseStatus::Failed, reason: Reason::RunLost };
-    let Some(at) = run.append(context, command, company_id, event.into()).await? else {
+    let release = run.append(context, command, company_id, event.into());
+    let Some(at) = context.step(Step::ReleaseRunIntent, release).await? else {
         // Somebody was first: it was heard of, or released.
         return Ok(None);
     };

@@ -4,9 +4,9 @@
 //! bad rows as there may be hold up no good one. At most [`AT_ONCE_PER_PROVIDER`] rows of one provider are worked on at
 //! once; where more wait, each starts at a moment of its own.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -16,9 +16,9 @@ use lease_events::id::LeaseId;
 use lease_events::lease::vocabulary::NextActionKind;
 use lease_projections::projection::QueryError;
 use lease_projections::read_model::{DueFilter, DueLease};
-use tokio::time::Instant;
 
 use super::Pass;
+use super::patience::Patience;
 use super::report::{SweepReport, SweepRow};
 use super::service::jittered;
 use crate::commands::Context;
@@ -31,29 +31,19 @@ pub const ROWS_PER_LOOK: usize = 256;
 pub const AT_ONCE_PER_PROVIDER: usize = 8;
 /// Longest wait of a row before it starts, where one provider has more than it is given at once: at most some 300 a second.
 const SPREAD: Duration = Duration::from_millis(40);
-/// First wait of a row that failed by a fault of its own; doubled up to [`FAULT_WAIT_MAX`].
-const FAULT_WAIT_FIRST: Duration = Duration::from_secs(1);
-/// Longest wait of a row that failed by a fault of its own.
-const FAULT_WAIT_MAX: Duration = Duration::from_mins(5);
 
 /// The rows of one kind of action, and those among them that failed lately.
 #[derive(Debug)]
 pub struct DueRows {
     action: NextActionKind,
-    failed: Mutex<HashMap<LeaseId, Failed>>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Failed {
-    wait: Duration,
-    until: Instant,
+    patience: Patience<LeaseId>,
 }
 
 impl DueRows {
     /// The rows whose next action is `action`.
     #[must_use]
     pub fn of(action: NextActionKind) -> Self {
-        Self { action, failed: Mutex::default() }
+        Self { action, patience: Patience::default() }
     }
 
     /// Takes one look: works on what is due by `act`, which answers nothing where there was nothing to do.
@@ -150,11 +140,11 @@ impl DueRows {
         let row = |did, because| SweepRow { lease_id: Some(lease_id), provider_lease_id: None, did, because };
         match result {
             Ok(done) => {
-                self.failed().remove(&lease_id);
+                self.patience.succeeded(&lease_id);
                 done.map(|done| row(Some(done.did), done.because))
             }
             Err(error) => {
-                self.let_wait(lease_id);
+                self.patience.failed_again(lease_id);
                 Some(row(None, error.to_string()))
             }
         }
@@ -162,19 +152,6 @@ impl DueRows {
 
     /// Whether this row failed lately, and is left alone.
     pub(super) fn waits(&self, lease_id: LeaseId) -> bool {
-        self.failed().get(&lease_id).is_some_and(|failed| failed.until > Instant::now())
-    }
-
-    fn let_wait(&self, lease_id: LeaseId) {
-        let mut failed = self.failed();
-        let wait = failed.get(&lease_id).map_or(FAULT_WAIT_FIRST, |before| (before.wait * 2).min(FAULT_WAIT_MAX));
-        failed.insert(lease_id, Failed { wait, until: Instant::now() + wait });
-        // Whoever was seen to elsewhere is not asked for again.
-        failed.retain(|_, failed| failed.until + FAULT_WAIT_MAX > Instant::now());
-    }
-
-    fn failed(&self) -> MutexGuard<'_, HashMap<LeaseId, Failed>> {
-        // The map is whole after every statement.
-        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+        self.patience.waits(&lease_id)
     }
 }

@@ -113,7 +113,7 @@ fn processes_with(mark: &str) -> Vec<String> {
 #[test]
 fn a_stop_leaves_no_worker() {
     let home = Home::new();
-    // The folder's name is in the worker's command line, and in nobody else's who runs by then.
+    // It stands in the worker's command line, and in nobody else's.
     let mark = format!("mark-of-{}", SystemIds.fresh());
     let worker = crate::tidy::root().join("tests/plugins/bad-worker.mjs");
     let manifest = json!({
