@@ -3,13 +3,15 @@
 //! **Invariant:** a command that was begun is finished. It runs in a task of its own, so that a caller who goes away
 //! (a dropped future, a closed connection) does not break it off between effect and outcome.
 
+mod plugins;
+mod upkeep;
+
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use futures_util::stream::BoxStream;
 
 use lease_events::environment::EnvironmentState;
 use lease_events::id::{CompanyId, EnvironmentId, LeaseId, LedgerId, RunId, SecretId};
@@ -36,7 +38,6 @@ use crate::commands::error::CommandError;
 use crate::commands::execute::{ExecuteAnswer, ExecuteRequest, execute};
 use crate::commands::heartbeat::{HeartbeatRequest, heartbeat};
 use crate::commands::once::{Outcome, once};
-use crate::commands::plugin::{self, InstallPlugin, Installed, PluginFault, PluginState};
 use crate::commands::realize::{RealizeRequest, realize};
 use crate::commands::release::{ReleaseRequest, release};
 use crate::commands::release_run::{ReleaseRunRequest, RunReleaseReport, release_run};
@@ -52,11 +53,8 @@ use crate::drivers::{OutputSink, ProbeReport};
 use crate::queries::history::lease_history;
 use crate::queries::why::{Why, why};
 use crate::queries::{self, AsOf};
-use crate::recovery::late::{self, LateLease};
-use crate::recovery::reconcile::report::Reconciliation;
-use crate::recovery::reconcile::{ReconcileRequest, Reconciler};
-use crate::recovery::report::NamedReport;
-use crate::recovery::{self, Pass, Sweep, service};
+use crate::recovery::reconcile::Reconciler;
+use crate::recovery::{self, Sweep};
 use crate::workers::WorkerHost;
 
 /// A lease ledger: takes commands, answers questions. Cheap to clone; all clones are one ledger.
@@ -284,45 +282,6 @@ impl Ledger {
         commands::secret::load_in(&self.context, secret_id, company).await
     }
 
-    /// Every plugin that is installed, by key.
-    pub fn plugins(&self) -> Result<Vec<PluginState>, CommandError> {
-        Ok(plugin::list(&*self.host()?)?)
-    }
-
-    /// The plugin with this key.
-    pub fn plugin(&self, plugin_key: &str) -> Result<PluginState, CommandError> {
-        Ok(plugin::get(&*self.host()?, plugin_key)?)
-    }
-
-    /// Installs a plugin, or upgrades the one with its key.
-    pub async fn install_plugin(&self, caller: Caller, request: InstallPlugin) -> Result<Installed, CommandError> {
-        let work = |context: Arc<Context>, host: Arc<WorkerHost>| async move {
-            plugin::install(&context, &host, &caller, request).await
-        };
-        self.change_plugin(work).await
-    }
-
-    /// Lets a plugin be used, or not.
-    pub async fn set_plugin_enabled(
-        &self,
-        caller: Caller,
-        plugin_key: String,
-        enabled: bool,
-    ) -> Result<PluginState, CommandError> {
-        let work = move |_, host: Arc<WorkerHost>| async move {
-            plugin::set_enabled(&host, &caller, &plugin_key, enabled).await
-        };
-        self.change_plugin(work).await
-    }
-
-    /// Takes a plugin away that no lease needs any more.
-    pub async fn remove_plugin(&self, caller: Caller, plugin_key: String) -> Result<PluginState, CommandError> {
-        let work = |context: Arc<Context>, host: Arc<WorkerHost>| async move {
-            plugin::remove(&context, &host, &caller, &plugin_key).await
-        };
-        self.change_plugin(work).await
-    }
-
     /// A lease as it was then.
     pub async fn lease(
         &self,
@@ -393,48 +352,6 @@ impl Ledger {
     #[must_use]
     pub fn is_stopping(&self) -> bool {
         self.stopping.is_cancelled()
-    }
-
-    /// Starts recovery: from now on until the ledger stops, whatever is due is seen to. To be called once by whoever
-    /// keeps a ledger open; without it, leases expire and what was broken off is settled only by [`Self::recover`].
-    pub fn start_recovery(&self) {
-        for sweep in self.sweeps.iter().map(Arc::clone) {
-            let context = Arc::clone(&self.context);
-            self.in_background(|stopping| service::keep(sweep, Pass { context, stopping }));
-        }
-    }
-
-    /// Settles leases by what their providers answer too late, for as long as the ledger runs.
-    pub fn settle_late(&self, answers: BoxStream<'static, LateLease>) {
-        let context = Arc::clone(&self.context);
-        self.in_background(|stopping| late::keep(answers, Pass { context, stopping }));
-    }
-
-    /// Runs one pass of recovery by hand: every sweep, until nothing more is due. Answers what was done and why.
-    pub async fn recover(&self) -> Result<Vec<NamedReport>, CommandError> {
-        if self.stopping.is_cancelled() {
-            return Err(CommandError::Stopping);
-        }
-        let pass = Pass { context: Arc::clone(&self.context), stopping: self.stopping.clone() };
-        let sweeps = Arc::clone(&self.sweeps);
-        let task = self.tasks.spawn(async move { recovery::pass(&pass, &sweeps).await });
-        task.await.map_err(|broken| CommandError::BrokenOff { cause: broken.to_string() })
-    }
-
-    /// Sets how often recovery reconciles the ledger with its providers; every 5 minutes where nobody does.
-    pub fn reconcile_every(&self, every: Duration) {
-        self.reconciler.look_each(every);
-    }
-
-    /// Reconciles the ledger with its providers, now. Answers where they disagree, and what was done about it.
-    pub async fn reconcile(&self, request: ReconcileRequest) -> Result<Reconciliation, CommandError> {
-        if self.stopping.is_cancelled() {
-            return Err(CommandError::Stopping);
-        }
-        let pass = Pass { context: Arc::clone(&self.context), stopping: self.stopping.clone() };
-        let reconciler = Arc::clone(&self.reconciler);
-        let task = self.tasks.spawn(async move { reconciler.by_hand(&pass, request).await });
-        task.await.map_err(|broken| CommandError::BrokenOff { cause: broken.to_string() })
     }
 
     /// Runs work of the ledger's own until it stops; `stop` waits for its end.
@@ -509,27 +426,6 @@ impl Ledger {
         let answer = self.tasks.spawn(task.instrument(span)).await;
         self.context.reached(Step::CommandReply, Side::After).await;
         answer.unwrap_or_else(|broken| Err(CommandError::BrokenOff { cause: broken.to_string() }))
-    }
-
-    fn host(&self) -> Result<Arc<WorkerHost>, PluginFault> {
-        let none = || PluginFault::Unavailable("This ledger hosts no plugins.".to_owned());
-        self.workers.clone().ok_or_else(none)
-    }
-
-    /// Changes plugins, to the end: whoever asked may go away.
-    async fn change_plugin<T, F>(
-        &self,
-        work: impl FnOnce(Arc<Context>, Arc<WorkerHost>) -> F,
-    ) -> Result<T, CommandError>
-    where
-        T: Send + 'static,
-        F: Future<Output = Result<T, PluginFault>> + Send + 'static,
-    {
-        if self.stopping.is_cancelled() {
-            return Err(CommandError::Stopping);
-        }
-        let task = self.tasks.spawn(work(Arc::clone(&self.context), self.host()?));
-        Ok(task.await.map_err(|broken| CommandError::BrokenOff { cause: broken.to_string() })??)
     }
 
     /// The company whose idempotency keys a command shares.

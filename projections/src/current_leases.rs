@@ -230,8 +230,7 @@ impl<'a> Rest<'a> {
 
 /// The process whose effect is under way: it alone knows how it goes, as long as it lives.
 pub(crate) fn in_flight_owner(lease: &LeaseState) -> Option<&str> {
-    let in_flight = lease.in_flight.as_ref().filter(|_| lease.status != LeaseStatus::EffectUnknown);
-    in_flight.map(|in_flight| in_flight.owner.as_str())
+    lease.in_flight.as_ref()?.owner.as_deref()
 }
 
 /// The row of a lease.

@@ -193,8 +193,11 @@ pub struct LeaseEffectUnknown {
     pub fault: Fault,
     /// How it will be settled, in the driver's words.
     pub settle_by: String,
-    /// When it will be settled.
+    /// When it will be settled; where somebody is at it, when that counts as lost.
     pub settle_at: DateTime<Utc>,
+    /// The process that is settling it, where one is: nobody else may begin to before `settle_at`, while that one lives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
 }
 
 /// The workspace is ready.

@@ -67,7 +67,7 @@ impl LeaseState {
             resuming_from: None,
             in_flight: Some(InFlight {
                 effect: Effect::Acquire,
-                owner: requested.owner.clone(),
+                owner: Some(requested.owner.clone()),
                 settle_at: requested.settle_at,
             }),
             release: None,
@@ -237,6 +237,7 @@ impl LeaseState {
         if let Some(in_flight) = &mut self.in_flight {
             in_flight.effect = unknown.effect;
             in_flight.settle_at = unknown.settle_at;
+            in_flight.owner.clone_from(&unknown.owner);
         }
         self.next_action = Some(NextAction {
             action: self.settling(),
@@ -259,7 +260,7 @@ impl LeaseState {
         self.status = if self.ended_as.is_some() { LeaseStatus::PendingCleanup } else { LeaseStatus::Releasing };
         self.in_flight = Some(InFlight {
             effect: effect_of(release.teardown),
-            owner: release.owner.clone(),
+            owner: Some(release.owner.clone()),
             settle_at: release.settle_at,
         });
         self.next_action = Some(NextAction {
@@ -324,6 +325,10 @@ impl LeaseState {
         self.last_fault = Some(fault.clone());
         if let Some(ended_as) = self.ended_as {
             self.end(ended_as, recorded);
+        }
+        if let Some(in_flight) = &mut self.in_flight {
+            // Until then nobody is at it.
+            in_flight.owner = None;
         }
         let action = match next_try_at {
             None => NextActionKind::AwaitOperator,

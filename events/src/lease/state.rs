@@ -136,8 +136,9 @@ pub struct ProviderLease {
 pub struct InFlight {
     /// Which effect.
     pub effect: Effect,
-    /// The process that runs it.
-    pub owner: String,
+    /// The process that runs it, or settles it; `None` where nobody is at it.
+    #[serde(default)]
+    pub owner: Option<String>,
     /// When it counts as lost.
     pub settle_at: DateTime<Utc>,
 }

@@ -130,7 +130,13 @@ pub(crate) fn acquire_failed(reason: Reason) -> LeaseAcquireFailed {
 }
 
 pub(crate) fn unknown(effect: Effect) -> LeaseEffectUnknown {
-    LeaseEffectUnknown { effect, fault: fault(), settle_by: "listing by label".to_owned(), settle_at: at(20) }
+    LeaseEffectUnknown {
+        effect,
+        fault: fault(),
+        settle_by: "listing by label".to_owned(),
+        settle_at: at(20),
+        owner: None,
+    }
 }
 
 pub(crate) fn realized() -> LeaseRealized {

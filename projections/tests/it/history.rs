@@ -140,6 +140,7 @@ fn event((number, kind, variant): Step) -> LeaseEvent {
             fault: fault(),
             settle_by: "a listing".to_owned(),
             settle_at: noon() + Duration::seconds(i64::from(variant)),
+            owner: None,
         }
         .into(),
         6 => renewed(variant),

@@ -247,6 +247,7 @@ impl Acquisition<'_> {
                     fault: fault.clone(),
                     settle_by: recipe(&self.traits).to_owned(),
                     settle_at: self.context.clock.now() + delay,
+                    owner: None,
                 }
                 .into()
             }

@@ -14,7 +14,7 @@ use crate::commands::Context;
 use crate::commands::acquire::reuse::{Claimed, Judgement, give_back, judge};
 use crate::commands::acquire::{FIRST_TOKEN, acquire_failed, provider_acquired, recipe};
 use crate::commands::caller::Command;
-use crate::commands::effect::{driver_of, held, scope, within};
+use crate::commands::effect::{driver_of, held, scope, settle_at, within};
 use crate::commands::error::CommandError;
 use crate::commands::owe::{self, Try};
 use crate::commands::release::finish;
@@ -32,6 +32,8 @@ pub(super) struct Settling<'a> {
     pub(super) command: &'a Command,
     pub(super) session: LeaseSession<'a>,
     pub(super) because: String,
+    /// Whether its time had come, and not only its owner's end.
+    pub(super) is_due: bool,
 }
 
 impl Settling<'_> {
@@ -43,9 +45,9 @@ impl Settling<'_> {
         };
         if self.session.state()?.status != LeaseStatus::EffectUnknown {
             self.decide_claim().await?;
-            if !self.mark_unknown(traits.as_ref()).await? {
-                return Ok(None);
-            }
+        }
+        if !self.mark_unknown(traits.as_ref()).await? {
+            return Ok(None);
         }
         let (driver, traits) = match (driver, traits) {
             (Ok(driver), Some(traits)) => (driver, traits),
@@ -92,12 +94,14 @@ impl Settling<'_> {
         Ok(())
     }
 
-    /// Stores that the outcome is unknown; answers whether it still is this command's to settle.
+    /// Stores that the outcome is unknown, and where the provider is to be asked for it again, that this process does;
+    /// answers whether it is this command's to settle.
     async fn mark_unknown(&mut self, traits: Option<&DriverTraits>) -> Result<bool, CommandError> {
         let (context, because) = (self.context, self.because.clone());
+        let before = self.session.written();
         let mark = self.session.decide(|state| {
-            let is_awaited = state.provider_lease.is_none() && due(context, state).is_some();
-            if !is_awaited || state.status == LeaseStatus::EffectUnknown {
+            let is_marked = state.status == LeaseStatus::EffectUnknown;
+            if state.provider_lease.is_some() || due(context, state).is_none() || (is_marked && !asks(state, traits)) {
                 return Ok(Vec::new());
             }
             let resumes = state.resuming_from.is_some();
@@ -106,25 +110,33 @@ impl Settling<'_> {
                 Some(traits) => recipe(traits),
                 None => "its driver, once it is there",
             };
-            // A listing shows what was made only after a while, and the request may still be on its way until its time
-            // is over.
-            let waits = traits.is_some_and(|traits| !resumes && !traits.idempotent_acquire);
-            let deadline = state.in_flight.as_ref().map_or(context.clock.now(), |in_flight| in_flight.settle_at);
-            let delay = traits.and_then(|traits| TimeDelta::from_std(traits.visibility_delay).ok()).unwrap_or_default();
             let now = context.clock.now();
+            let settle_at = match traits {
+                Some(traits) if asks(state, Some(traits)) => settle_at(context, traits.call_timeout),
+                // A listing shows what was made only after a while, and the request may still be on its way until its
+                // time is over.
+                Some(traits) => {
+                    let deadline = state.in_flight.as_ref().map_or(now, |in_flight| in_flight.settle_at);
+                    deadline.max(now) + TimeDelta::from_std(traits.visibility_delay).unwrap_or_default()
+                }
+                None => now,
+            };
+            let known = state.last_fault.clone().filter(|_| is_marked);
             Ok(vec![
                 LeaseEffectUnknown {
                     effect: if resumes { Effect::Resume } else { Effect::Acquire },
-                    fault: Fault::new("no-outcome", because.clone()),
+                    fault: known.unwrap_or_else(|| Fault::new("no-outcome", because.clone())),
                     settle_by: settle_by.to_owned(),
-                    settle_at: if waits { deadline.max(now) + delay } else { now },
+                    settle_at,
+                    owner: asks(state, traits).then(|| context.owner.clone()),
                 }
                 .into(),
             ])
         });
         context.step(Step::SettleUnknown, mark).await?;
         let state = self.session.state()?;
-        Ok(state.status == LeaseStatus::EffectUnknown && state.provider_lease.is_none())
+        let is_mine = !asks(state, traits) || self.session.written() > before;
+        Ok(is_mine && is_unsettled(state))
     }
 
     /// Whether somebody can still want what the acquire was to give.
@@ -254,6 +266,11 @@ impl Settling<'_> {
         let did = if self.session.state()?.needs_attention { Did::Escalated } else { Did::StillUnknown };
         Ok(Some(Upkeep::new(did, tried.fault.message.clone())))
     }
+}
+
+/// Whether settling calls something into being, or to life: two at once would not know what the other has.
+fn asks(state: &LeaseState, traits: Option<&DriverTraits>) -> bool {
+    traits.is_some_and(|traits| traits.idempotent_acquire || state.resuming_from.is_some())
 }
 
 /// Whether `other` was claimed by `by` and has not gone back.

@@ -29,7 +29,7 @@ pub async fn settle_late(
     let traits = driver.traits(&state.config);
     let is_open = state.status.is_open();
     let because = "the provider answered after its time was over".to_owned();
-    let settling = Settling { context, command, session, because };
+    let settling = Settling { context, command, session, because, is_due: true };
     let wanted = is_open && settling.is_wanted().await?;
     settling.found_listed(driver.as_ref(), &traits, provider_lease_id, wanted).await
 }

@@ -73,8 +73,7 @@ impl Settling<'_> {
         traits: &DriverTraits,
     ) -> Result<Option<Upkeep>, CommandError> {
         let (context, state) = (self.context, self.session.state()?);
-        let is_due = state.next_action.as_ref().and_then(|next| next.at).is_some_and(|at| at <= context.clock.now());
-        if !is_due {
+        if !self.is_due {
             // Seen at once it would have been found; not seen, it may not show yet.
             return Ok(Some(Upkeep::new(Did::StillUnknown, format!("{}; it is not listed yet", self.because))));
         }
@@ -96,7 +95,7 @@ impl Settling<'_> {
             }
             let fault = Fault::new(NOT_LISTED, "the provider's listing does not show it");
             let (settle_by, settle_at) = (recipe(traits).to_owned(), context.clock.now() + delay);
-            vec![LeaseEffectUnknown { effect: Effect::Acquire, fault, settle_by, settle_at }.into()]
+            vec![LeaseEffectUnknown { effect: Effect::Acquire, fault, settle_by, settle_at, owner: None }.into()]
         });
         context.step(Step::SettleOutcome, record).await?;
         Ok(Some(Upkeep::new(Did::StillUnknown, "the provider's listing does not show it; it is looked for once more")))

@@ -10,6 +10,8 @@
 //! - **Realize** and **execute** leave nothing to settle; those commands say why.
 //!
 //! **Invariants**
+//! - One process at a time asks a provider again: it first stores that it does, until when, and whoever is overtaken in
+//!   that leaves the lease alone.
 //! - Nothing is begun for a lease whose owner lives, before its time: due is what has passed its `settle_at`, or whose
 //!   owner is provably dead. An owner that was only slow finds what was done at its next append, which decides anew.
 //! - What is found is adopted only where somebody can still want it: its run is not released, or, without a run, it ends
@@ -47,7 +49,8 @@ pub async fn settle(context: &Context, command: &Command, lease_id: LeaseId) -> 
     if state.provider_lease.is_some() {
         return finish_release(context, &mut session, because).await;
     }
-    acquire::Settling { context, command, session, because }.run().await
+    let is_due = state.next_action.as_ref().and_then(|next| next.at).is_some_and(|at| at <= context.clock.now());
+    acquire::Settling { context, command, session, because, is_due }.run().await
 }
 
 /// Why the effect in flight is to be settled now; `None` where it is not, or there is none.
@@ -63,9 +66,9 @@ fn due(context: &Context, state: &LeaseState) -> Option<String> {
             _ => format!("no outcome was stored until {}", moment(at)),
         });
     }
-    let in_flight = state.in_flight.as_ref().filter(|_| state.status != LeaseStatus::EffectUnknown)?;
-    let is_dead = in_flight.owner != context.owner && context.owners.is_dead(&in_flight.owner);
-    is_dead.then(|| format!("its owner {} is dead", in_flight.owner))
+    let owner = state.in_flight.as_ref()?.owner.as_deref()?;
+    let is_dead = owner != context.owner && context.owners.is_dead(owner);
+    is_dead.then(|| format!("its owner {owner} is dead"))
 }
 
 async fn finish_release(

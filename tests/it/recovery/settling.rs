@@ -104,6 +104,36 @@ async fn a_late_append_of_a_stalled_owner_does_no_harm() {
     assert_eq!(other.story(answer.lease.lease_id).await, told);
 }
 
+/// Two that find the same broken off acquire at once: one asks the provider, and the other leaves it alone.
+#[tokio::test(start_paused = true)]
+async fn one_process_at_a_time_asks_a_provider_again() {
+    let world = World::new();
+    let slow = json!({ "acquireDelayMs": 5_000 });
+    let lease_id = dies(&world, Declared::default(), slow, Step::AcquireEffect, Side::After).await;
+    let (one, other) = (survivor(&world, Declared::default()), survivor(&world, Declared::default()));
+    let (one, other) = tokio::join!(dids(&one), dids(&other));
+    assert_eq!([one, other].concat(), ["adopted"]);
+    let survivor = survivor(&world, Declared::default());
+    assert_eq!(survivor.story(lease_id).await, ["requested", "effect-unknown", "provider-acquired"]);
+}
+
+/// One that dies while it asks again leaves it to the next, which need not wait.
+#[tokio::test(start_paused = true)]
+async fn whoever_dies_while_it_asks_again_is_followed_at_once() {
+    let world = World::new();
+    let lease_id = dies(&world, Declared::default(), json!({}), Step::AcquireEffect, Side::After).await;
+    let doom = Doom::at(CrashPoint { step: Step::SettleEffect, side: Side::After }, 1);
+    let dying = world.start(&doom);
+    let pass = tokio::spawn(async move { dying.ledger.recover().await });
+    doom.struck().await;
+    pass.abort();
+    world.bury(&doom);
+    let bench = world.start(&Arc::default());
+    assert_eq!(dids(&bench).await, ["adopted"]);
+    let told = ["requested", "effect-unknown", "effect-unknown", "provider-acquired"];
+    assert_eq!(bench.story(lease_id).await, told);
+}
+
 /// field: proliferate#1280, verifiers#2406: the run ended while its acquire was broken off: what is found is released.
 #[tokio::test(start_paused = true)]
 async fn field_proliferate_1280_what_nobody_wants_any_more_is_released() {
@@ -286,7 +316,7 @@ async fn a_late_answer_settles_what_nothing_else_could() {
         let world = World::new();
         let bench = survivor(&world, nothing);
         let environment = bench.environment("late", fake(json!({}))).await.environment_id;
-        bench.provider.inject(Effect::Acquire, Trouble::Unknown);
+        bench.provider.inject(Effect::Acquire, Trouble::UnknownAfter);
         bench.acquire(environment, run(1)).await.expect_err("nobody knows");
         assert_eq!(dids(&bench).await, ["escalated"]);
         let lease = leases(&bench).await.pop().expect("its intent is there");

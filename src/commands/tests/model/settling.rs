@@ -112,7 +112,16 @@ impl Machine {
                 return Vec::new();
             }
             let effect = if state.resuming_from.is_some() { Effect::Resume } else { Effect::Acquire };
-            vec![LeaseEffectUnknown { effect, fault: fault(), settle_by: "recovery".to_owned(), settle_at: NOW }.into()]
+            vec![
+                LeaseEffectUnknown {
+                    effect,
+                    fault: fault(),
+                    settle_by: "recovery".to_owned(),
+                    settle_at: NOW,
+                    owner: None,
+                }
+                .into(),
+            ]
         });
         if !marked || program.next == here {
             return marked;

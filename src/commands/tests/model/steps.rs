@@ -161,6 +161,7 @@ impl Machine {
                 fault: fault(),
                 settle_by: "asking again".to_owned(),
                 settle_at: NOW,
+                owner: None,
             }
             .into(),
             Answer::Done | Answer::Kept | Answer::Destroyed => provider_acquired(&Self::acquired(program.lease)),
