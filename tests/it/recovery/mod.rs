@@ -5,5 +5,6 @@ mod cleaning;
 mod dying;
 mod expiry;
 mod listing;
+mod repeating;
 mod script;
 mod settling;
