@@ -5,6 +5,7 @@ mod support;
 mod architecture;
 mod cli;
 mod commands;
+mod crash;
 mod http;
 mod race;
 mod recovery;
