@@ -2,6 +2,7 @@
 
 use lease_events::lease::vocabulary::Effect;
 use lease_events::seam::crash::{CrashPoint, Side, Step};
+use lease_ledger::commands::destroy::DestroyRequest;
 use lease_ledger::commands::environment::probe::ProbeEnvironment;
 use lease_ledger::commands::execute::ExecuteRequest;
 use serde_json::json;
@@ -49,6 +50,25 @@ async fn a_command_whose_end_is_on_record_is_not_run_again() {
     assert_eq!(world.provider.calls(Effect::Execute), before + 1);
     let story = bench.story(lease_id).await;
     assert_eq!(story, ["requested", "provider-acquired", "command-executed"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_destroy_that_failed_on_record_is_not_asked_for_again() {
+    let world = World::new();
+    let bench = world.start(&std::sync::Arc::default());
+    let environment = bench.environment("stubborn", fake(json!({ "failDestroy": "refused" }))).await;
+    let lease_id = bench.acquire(environment.environment_id, run(1)).await.expect("acquired").lease.lease_id;
+    let destroyed = told_twice(&world, Step::DestroyOutcome, async |bench: Bench| {
+        let (company_id, authority, if_revision) = (None, Some(operator()), None);
+        bench
+            .ledger
+            .destroy(caller().with_key("one"), DestroyRequest { company_id, lease_id, authority, if_revision })
+            .await
+    });
+    assert_eq!(destroyed.await.expect_err("it failed").code(), "provider-failed");
+    assert_eq!(world.provider.calls(Effect::Destroy), 1);
+    let asked = bench.story(lease_id).await.iter().filter(|event| *event == "release-requested").count();
+    assert_eq!(asked, 1);
 }
 
 #[tokio::test(start_paused = true)]
