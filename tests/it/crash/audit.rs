@@ -88,11 +88,18 @@ fn holds(lease: &LeaseState) -> bool {
 }
 
 impl Told {
-    /// The provider holds exactly what the ledger says (1); the ledger need not have noticed yet that `lost` is.
-    pub(super) fn check_things(&self, site: Site, data: &Path, lost: &BTreeSet<String>) -> Result<(), String> {
+    /// The provider holds exactly what the ledger says (1). That `lost` is gone the ledger need not have noticed; `later` is
+    /// of leases that are on record as unknown.
+    pub(super) fn check_things(
+        &self,
+        site: Site,
+        data: &Path,
+        lost: &BTreeSet<String>,
+        later: &BTreeSet<String>,
+    ) -> Result<(), String> {
         let things = site.things(data);
         let said: BTreeSet<String> = self.holders.keys().cloned().collect();
-        let leaked: Vec<&String> = things.difference(&said).collect();
+        let leaked: Vec<&String> = things.difference(&said).filter(|name| !later.contains(*name)).collect();
         let missing: Vec<&String> = said.difference(&things).filter(|name| !lost.contains(*name)).collect();
         if leaked.is_empty() && missing.is_empty() {
             return Ok(());

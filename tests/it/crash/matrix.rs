@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::time::Instant;
 
-use lease_events::seam::crash::CrashPoint;
+use lease_events::seam::crash::{CrashPoint, Side, Step};
 
 use super::scenes::{Group, SCENES, Scene};
 use super::sites::Site;
@@ -52,7 +52,25 @@ fn play(site: Site, scene: &Scene) -> Result<Vec<String>, String> {
 fn cell(stage: &mut Stage, scene: &Scene, point: CrashPoint) -> Result<(), String> {
     let ask = (scene.prepare)(stage)?;
     stage.die_at(point, &ask)?;
-    stage.settle(scene.may_refuse)
+    if is_found_later(stage.site, scene, point) {
+        stage.expect_later()?;
+    }
+    stage.settle(scene.may_refuse.contains(&stage.site))
+}
+
+/// Whether a provider that can only list is asked again later than anybody waits here: recovery died once it was on record
+/// that the outcome is unknown, and so the request's own time and the visibility delay must pass.
+fn is_found_later(site: Site, scene: &Scene, point: CrashPoint) -> bool {
+    let unknown = CrashPoint { step: Step::SettleUnknown, side: Side::After };
+    let settled = CrashPoint { step: Step::SettleOutcome, side: Side::After };
+    let settles_a_make = scene.name.starts_with("settle an acquire");
+    site == Site::Worker
+        && settles_a_make
+        && scene
+            .points()
+            .skip_while(|other| *other != unknown)
+            .take_while(|other| *other != settled)
+            .any(|other| other == point)
 }
 
 /// Plays a group on these providers, and prints its part of the table.

@@ -2,6 +2,7 @@
 //! moments. Behind each death a new process recovers, and an audit looks at the log on disk and at the provider's folder.
 
 mod audit;
+mod audited;
 mod matrix;
 mod program;
 mod scenes;

@@ -32,8 +32,8 @@ pub(super) struct Scene {
     pub(super) steps: &'static [Step],
     /// Makes what the command needs, and answers the command.
     pub(super) prepare: fn(&mut Stage) -> Result<Ask, String>,
-    /// Whether it may be refused when it is told again: what it asks for could be found to be impossible meanwhile.
-    pub(super) may_refuse: bool,
+    /// Where it may be refused when it is told again: what it asks for was found to be impossible meanwhile.
+    pub(super) may_refuse: &'static [Site],
 }
 
 const PLAIN: Scene = Scene {
@@ -42,7 +42,7 @@ const PLAIN: Scene = Scene {
     sites: &[Site::Fake],
     steps: &[],
     prepare: |_| Err("a scene says what is asked".to_owned()),
-    may_refuse: false,
+    may_refuse: &[],
 };
 
 pub(super) const SCENES: &[Scene] = &[
@@ -63,7 +63,7 @@ pub(super) const SCENES: &[Scene] = &[
             Ok(stage.acquire_in(&environment))
         },
         // Where the provider cannot confirm absence, it stays unknown whether something was made.
-        may_refuse: true,
+        may_refuse: &[Site::Worker],
     },
     Scene {
         name: "acquire, reused",
@@ -83,7 +83,7 @@ pub(super) const SCENES: &[Scene] = &[
             let (environment, _) = kept(stage);
             Ok(stage.acquire_in(&environment))
         },
-        may_refuse: true,
+        may_refuse: &[Site::Worker],
     },
     Scene {
         name: "acquire, reused in vain",
@@ -105,7 +105,7 @@ pub(super) const SCENES: &[Scene] = &[
             stage.lose(&thing);
             Ok(stage.acquire_in(&environment))
         },
-        may_refuse: true,
+        may_refuse: &Site::ALL,
     },
     Scene {
         name: "acquire, refused",
@@ -117,7 +117,7 @@ pub(super) const SCENES: &[Scene] = &[
             stage.site.obstruct_making(stage.home.path());
             Ok(stage.acquire_in(&environment))
         },
-        may_refuse: true,
+        may_refuse: &Site::ALL,
     },
     Scene {
         name: "release",
@@ -279,7 +279,7 @@ pub(super) const SCENES: &[Scene] = &[
             stage.die_at(after(Step::AcquireEffect), &acquire)?;
             Ok(recovery())
         },
-        ..PLAIN
+        may_refuse: &[Site::Worker],
     },
     Scene {
         name: "settle an acquire that nobody wants",
@@ -301,7 +301,7 @@ pub(super) const SCENES: &[Scene] = &[
             stage.die_at(after(Step::AcquireEffect), &acquire)?;
             Ok(recovery())
         },
-        may_refuse: true,
+        may_refuse: &Site::ALL,
     },
     Scene {
         name: "settle a claim",
@@ -328,7 +328,7 @@ pub(super) const SCENES: &[Scene] = &[
             stage.lose(&thing);
             Ok(recovery())
         },
-        may_refuse: true,
+        may_refuse: &Site::ALL,
     },
     Scene {
         name: "settle a release",
