@@ -2,15 +2,18 @@
 //! arguments, environment, input or output.
 //!
 //! It leaves no intent behind: what a command that was broken off may have done is inside the workspace, which goes with
-//! the lease. Whether to run it again, only its caller can know.
+//! the lease. Whether to run it again, only its caller can know. Once its end is on record, it is not run again.
 
 use std::time::Duration;
 
+use lease_events::codec::decode;
 use lease_events::failure::Fault;
-use lease_events::id::{CompanyId, LeaseId};
+use lease_events::id::{CompanyId, EventId, LeaseId};
 use lease_events::lease::LeaseState;
-use lease_events::lease::event::LeaseCommandExecuted;
+use lease_events::lease::event::{LeaseCommandExecuted, LeaseEvent};
+use lease_events::lease::state::FoldError;
 use lease_events::lease::vocabulary::{Effect, ExecutionOutcome};
+use lease_events::record::StreamId;
 use lease_events::seam::crash::Step;
 use serde::Serialize;
 
@@ -21,6 +24,7 @@ use super::effect::{driver_of, held, scope};
 use super::error::CommandError;
 use super::session::LeaseSession;
 use crate::drivers::{Command, Execution, Outcome, OutputSink};
+use crate::queries::history::lease_history;
 
 /// What is asked. Values of `env`, and `stdin`, are part of nothing that is stored, not even of the digest by which
 /// an idempotency key knows its request.
@@ -71,6 +75,9 @@ pub async fn execute(
     output: OutputSink,
 ) -> Result<ExecuteAnswer, CommandError> {
     let mut session = LeaseSession::load_existing(context, command, request.lease_id, request.company_id).await?;
+    if session.written() > 0 {
+        return ended_before(context, command, request.lease_id).await;
+    }
     let state = session.state()?;
     check_request(request)?;
     authority::check_usable(state, context.clock.now())?;
@@ -95,12 +102,41 @@ pub async fn execute(
     let record = record(request, &outcome, duration_ms);
     let stored = session.append_outcome(|_| vec![record.clone().into()]);
     context.step(Step::ExecuteOutcome, stored).await?;
-    let (lease_id, effect) = (request.lease_id, Effect::Execute);
-    match outcome {
-        Outcome::Done(execution) => Ok(ExecuteAnswer { lease: session.into_state()?, execution, duration_ms }),
-        Outcome::NotDone(fault) | Outcome::Refused(fault) => Err(CommandError::Provider { lease_id, effect, fault }),
-        Outcome::Unknown(fault) => Err(CommandError::OutcomeUnknown { lease_id, effect, fault }),
+    answer(session.into_state()?, &record)
+}
+
+/// What the caller is told of a command whose end is on record.
+fn answer(lease: LeaseState, record: &LeaseCommandExecuted) -> Result<ExecuteAnswer, CommandError> {
+    let (lease_id, effect) = (lease.lease_id, Effect::Execute);
+    let unsaid = || Fault::new("unknown", "nothing more is on record");
+    let fault = || record.fault.clone().unwrap_or_else(unsaid);
+    match record.outcome {
+        ExecutionOutcome::Done => {
+            let LeaseCommandExecuted { exit_code, signal, timed_out, limit, duration_ms, .. } = record.clone();
+            Ok(ExecuteAnswer { lease, execution: Execution { exit_code, signal, timed_out, limit }, duration_ms })
+        }
+        ExecutionOutcome::NotDone => Err(CommandError::Provider { lease_id, effect, fault: fault() }),
+        ExecutionOutcome::Unknown => Err(CommandError::OutcomeUnknown { lease_id, effect, fault: fault() }),
     }
+}
+
+/// How this very command ended, before it was broken off.
+async fn ended_before(
+    context: &Context,
+    command: &caller::Command,
+    lease_id: LeaseId,
+) -> Result<ExecuteAnswer, CommandError> {
+    let own = EventId::of_command(command.id, StreamId::lease(lease_id).as_str(), 0);
+    let mut state = None;
+    for recorded in lease_history(context, lease_id, None).await? {
+        let is_own = recorded.event_id == own;
+        let lease = LeaseState::apply(state, &recorded)?;
+        if is_own && let LeaseEvent::CommandExecuted(record) = decode(&recorded).map_err(FoldError::from)? {
+            return answer(lease, &record);
+        }
+        state = Some(lease);
+    }
+    Err(CommandError::UnknownLease { lease_id, company_id: None })
 }
 
 fn check_request(request: &ExecuteRequest) -> Result<(), CommandError> {

@@ -87,11 +87,12 @@ pub(super) struct Ended {
 pub(super) async fn end(context: &Context, command: &Command, ending: &Ending) -> Result<Ended, CommandError> {
     let request = &ending.request;
     let mut session = LeaseSession::load_existing(context, command, request.lease_id, request.company_id).await?;
+    // Told again after a crash it has asked already: what came of it since is its outcome, and is not tried anew.
     if session.written() == 0 {
         authority::check_revision(request.if_revision, session.state()?)?;
+        let step = if ending.wanted.teardown == Teardown::Destroy { Step::DestroyIntent } else { Step::ReleaseIntent };
+        context.step(step, session.decide(|state| decide(context, state, ending))).await?;
     }
-    let step = if ending.wanted.teardown == Teardown::Destroy { Step::DestroyIntent } else { Step::ReleaseIntent };
-    context.step(step, session.decide(|state| decide(context, state, ending))).await?;
     let asked = session.written() > 0;
     if is_ending(session.state()?) {
         let _held = context.locks.hold(request.lease_id.0).await;

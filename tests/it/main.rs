@@ -11,6 +11,7 @@ mod support;
 mod architecture;
 mod cli;
 mod commands;
+mod crash;
 mod disk;
 mod http;
 mod plugins;

@@ -3,6 +3,7 @@
 //! They need Rust and, where something is missing, Debian's packages; whatever they do to the machine they say first.
 
 mod ci;
+mod crash;
 mod licences;
 mod run;
 mod tools;
@@ -32,6 +33,16 @@ const COMMANDS: &[Command] = &[
         name: "bench",
         about: "Runs the benchmarks, or the one that is named; they print their figures.",
         run: ci::bench,
+    },
+    Command {
+        name: "matrix",
+        about: "Kills the program at every crash point of every command on every provider, and prints the table.",
+        run: crash::matrix,
+    },
+    Command {
+        name: "storm",
+        about: "Kills the program at random moments under load, then audits: --kills N --seed S.",
+        run: crash::storm,
     },
     Command {
         name: "generate",

@@ -57,6 +57,33 @@ async fn begun_by(context: &Context, command: &Command, id: EnvironmentId) -> Re
     Ok(first.first().is_some_and(|recorded| recorded.event_id == own))
 }
 
+/// The environment as this command left it, where it did so before it was broken off.
+async fn left_by(
+    context: &Context,
+    command: &Command,
+    id: EnvironmentId,
+) -> Result<Option<EnvironmentState>, CommandError> {
+    if !command.repeatable {
+        return Ok(None);
+    }
+    let stream = StreamId::environment(id);
+    let own = EventId::of_command(command.id, stream.as_str(), 0);
+    let (mut state, mut from) = (None, 0);
+    loop {
+        let events = context.store.read_stream(&stream, from, Direction::Forwards, READ_EVENTS_MAX).await?;
+        for recorded in &events {
+            state = Some(EnvironmentState::apply(state, recorded)?);
+            if recorded.event_id == own {
+                return Ok(state);
+            }
+        }
+        if events.len() < READ_EVENTS_MAX {
+            return Ok(None);
+        }
+        from += events.len() as u64;
+    }
+}
+
 /// What the secrets are named after that come from the config of an environment.
 fn secret_owner(driver: &str, name: &str) -> String {
     format!("environment/{driver}/{name}")
@@ -96,7 +123,7 @@ async fn append(
 }
 
 /// Loads, decides and appends one event until nobody else comes between. `decide` answers `None` where nothing is
-/// to be changed.
+/// to be changed. A command that has changed it before writes nothing more.
 async fn change(
     context: &Context,
     command: &Command,
@@ -104,6 +131,9 @@ async fn change(
     company_id: CompanyId,
     mut decide: impl FnMut(&EnvironmentState) -> Result<Option<EnvironmentEvent>, CommandError>,
 ) -> Result<EnvironmentState, CommandError> {
+    if let Some(left) = left_by(context, command, environment_id).await? {
+        return Ok(left);
+    }
     for _ in 0..CONFLICTS_MAX {
         let state = load_in(context, environment_id, company_id).await?;
         let Some(event) = decide(&state)? else { return Ok(state) };

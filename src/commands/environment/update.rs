@@ -41,6 +41,9 @@ pub async fn update(
     command: &Command,
     request: &UpdateEnvironment,
 ) -> Result<EnvironmentState, CommandError> {
+    if let Some(left) = super::left_by(context, command, request.environment_id).await? {
+        return Ok(left);
+    }
     let environment = super::load_in(context, request.environment_id, request.company_id).await?;
     let driver = effect::driver(context, &environment.driver)?;
     let owner = secret_owner(&environment.driver, &environment.name);

@@ -6,6 +6,7 @@ mod dying;
 mod expiry;
 mod listing;
 mod reconcile;
+mod repeating;
 mod runs;
 mod script;
 mod settling;

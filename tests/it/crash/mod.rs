@@ -1,0 +1,11 @@
+//! Killed at any moment: the real program, killed by a signal that nothing can catch, at every crash point and at random
+//! moments. Behind each death a new process recovers, and an audit looks at the log on disk and at the provider's folder.
+
+mod audit;
+mod audited;
+mod matrix;
+mod program;
+mod scenes;
+mod sites;
+mod stage;
+mod storm;
