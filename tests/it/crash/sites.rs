@@ -10,7 +10,10 @@ use lease_events::id::LeaseId;
 use lease_events::seam::SystemIds;
 use lease_ledger::workers::manifest::Manifest;
 use lease_ledger::workers::registry::{NewPlugin, Registry, StartCommand};
+use lease_ledger::workers::trust::Trust;
 use serde_json::{Value, json};
+
+use crate::shown;
 
 /// The name of what an obstruction has put aside.
 const ASIDE: &str = "aside-of-the-test";
@@ -59,8 +62,11 @@ impl Site {
         let worker = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plugins/listing-worker.mjs");
         let args = vec![worker.to_str().expect("UTF-8").to_owned()];
         let start = StartCommand { program: "node".to_owned(), args, directory: None };
-        let plugin = NewPlugin { manifest, start, grants: Vec::new(), config: json!({}) };
-        Registry::new(data.join("plugins.json"), Arc::new(SystemIds)).install(plugin).expect("installed");
+        let plugin = NewPlugin { manifest, start, grants: None, config: None };
+        let registry = Registry::new(data.join("plugins.json"), Arc::new(SystemIds));
+        registry.install(plugin).expect("installed");
+        let trust = Trust { can_list: true, visibility_delay_ms: Some(100), ..shown::of_the_example() };
+        shown::record(&registry, "listing", "records", trust);
     }
 
     /// The config of an environment.
