@@ -4,6 +4,8 @@ mod audit;
 mod cleaning;
 mod dying;
 mod expiry;
+mod field_ends;
+mod field_holders;
 mod listing;
 mod reconcile;
 mod repeating;
