@@ -28,8 +28,8 @@ async fn left(bench: &Bench, config: Value) -> LeaseState {
     bench.release(&lease, ReleaseStatus::Released).await.expect("released")
 }
 
-fn holder(fencing_token: u64) -> Option<Authority> {
-    Some(Authority::Holder { fencing_token })
+fn holder(fencing_token: u64) -> Authority {
+    Authority::Holder { fencing_token }
 }
 
 fn destroy(lease: &LeaseState, authority: Option<Authority>) -> DestroyRequest {
@@ -144,12 +144,12 @@ async fn field_aegra_547_a_stalled_worker_neither_extends_nor_strips_its_replace
     let replacement = bench.ledger.resume(caller(), resume).await.expect("resumed");
     assert_eq!((stalled.fencing_token(), replacement.fencing_token()), (Some(1), Some(2)));
     // The same lease and the same name, with the token of before.
-    let extended = bench.ledger.renew(caller(), renew(&bench, &stalled, holder(1))).await.expect_err("stale");
+    let extended = bench.ledger.renew(caller(), renew(&bench, &stalled, Some(holder(1)))).await.expect_err("stale");
     let stripped = bench.release(&stalled, ReleaseStatus::Released).await.expect_err("stale");
     assert_eq!((extended.code(), stripped.code()), ("stale-fencing-token", "stale-fencing-token"));
     let now = bench.lease(stalled.lease_id).await;
     assert_eq!((now.status, now.revision, bench.held()), (LeaseStatus::Active, replacement.revision, 1));
-    bench.ledger.renew(caller(), renew(&bench, &replacement, holder(2))).await.expect("its own");
+    bench.ledger.renew(caller(), renew(&bench, &replacement, Some(holder(2)))).await.expect("its own");
 }
 
 /// The stale one of two provisions cleans up behind itself, and would delete what the new one uses.
@@ -159,11 +159,11 @@ async fn field_agent_workspace_fabric_423_the_stale_provision_deletes_nothing_of
     let first = left(&bench, json!({ "reuseLease": true })).await;
     let second = bench.acquire(first.environment_id, run(2)).await.expect("acquired").lease;
     assert_eq!(second.provider_lease_id(), first.provider_lease_id());
-    for authority in [holder(1), Some(operator())] {
+    for authority in [Some(holder(1)), Some(operator())] {
         let error = bench.ledger.destroy(caller(), destroy(&first, authority)).await.expect_err("it was handed over");
         assert!(matches!(error, CommandError::HandedOver { .. }), "{error}");
     }
-    let error = bench.ledger.destroy(caller(), destroy(&second, holder(1))).await.expect_err("stale");
+    let error = bench.ledger.destroy(caller(), destroy(&second, Some(holder(1)))).await.expect_err("stale");
     assert_eq!(error.code(), "stale-fencing-token");
     assert_eq!((bench.provider.calls(Effect::Destroy), bench.held()), (0, 1));
 }
@@ -174,13 +174,13 @@ async fn field_cubesandbox_1683_a_queued_release_does_not_hit_what_was_resumed_s
     let bench = Bench::new();
     let environment = bench.environment("one", fake(json!({ "reuseLease": true }))).await.environment_id;
     let first = bench.acquire(environment, run(1)).await.expect("acquired").lease;
-    let queued = release_request(first.lease_id, holder(1), ReleaseStatus::Released);
+    let queued = release_request(first.lease_id, Some(holder(1)), ReleaseStatus::Released);
     bench.ledger.release(caller(), queued.clone()).await.expect("released");
     let second = bench.acquire(environment, run(2)).await.expect("acquired").lease;
     assert_eq!(second.provider_lease_id(), first.provider_lease_id());
     // It comes again, as it was queued, and under the name of the lease that holds the sandbox now.
     let _ = bench.ledger.release(caller(), queued).await;
-    let misdirected = release_request(second.lease_id, holder(1), ReleaseStatus::Released);
+    let misdirected = release_request(second.lease_id, Some(holder(1)), ReleaseStatus::Released);
     let error = bench.ledger.release(caller(), misdirected).await.expect_err("stale");
     assert_eq!((error.code(), bench.provider.calls(Effect::Release)), ("stale-fencing-token", 1));
     assert_eq!((bench.lease(second.lease_id).await.status, bench.held()), (LeaseStatus::Active, 1));
