@@ -338,7 +338,7 @@ async fn a_late_answer_settles_what_nothing_else_could() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        let lease = tokio::time::timeout(Duration::from_secs(60), settled).await.expect("it is settled");
+        let lease = tokio::time::timeout(Duration::from_mins(1), settled).await.expect("it is settled");
         let (status, held) = if is_released { (LeaseStatus::Released, 0) } else { (LeaseStatus::Active, 1) };
         assert_eq!((lease.status, lease.needs_attention, bench.held()), (status, false, held));
     }
