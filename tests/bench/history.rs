@@ -25,7 +25,7 @@ const FILLERS: u64 = 128;
 
 /// Prints the times and their ratio.
 pub(crate) async fn measure() {
-    let many = std::env::var("LEASES").ok().and_then(|leases| leases.parse().ok()).unwrap_or(1_000_000);
+    let many = crate::leases_wanted();
     println!("an acquire with reuse, after {FEW} and after {many} past leases of six events each");
     println!("{:>12}{:>14}{:>12}{:>12}{:>12}", "past leases", "events", "p50", "p99", "memory");
     let folder = tempfile::tempdir().expect("a folder");
@@ -56,7 +56,7 @@ pub(crate) async fn measure() {
     println!("ratio of the medians: {:.2}\n", medians[1].as_secs_f64() / medians[0].as_secs_f64());
 }
 
-async fn fill(parts: &Parts, from: u64, to: u64) {
+pub(crate) async fn fill(parts: &Parts, from: u64, to: u64) {
     let fillers = (0..FILLERS).map(|filler| {
         let store: Arc<dyn EventStore> = parts.store.clone();
         tokio::spawn(async move {

@@ -1,5 +1,6 @@
-//! the same run, since machines are noisy. `LEASES` sets how many past leases `history` makes (default 1,000,000).
+//! the same run, since machines are noisy. `LEASES` sets how many past leases `history` and `bounds` make (default 1,000,000).
 
+mod bounds;
 mod cycles;
 mod history;
 mod parts;
@@ -10,8 +11,13 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// How many past leases there shall be.
+fn leases_wanted() -> u64 {
+    std::env::var("LEASES").ok().and_then(|leases| leases.parse().ok()).unwrap_or(1_000_000)
+}
+
 fn main() -> ExitCode {
-    let known = ["store", "cycles", "history"];
+    let known = ["store", "cycles", "history", "bounds"];
     // Cargo hands `--bench` to a benchmark without a harness.
     let names: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
     if let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) {
@@ -29,6 +35,9 @@ fn main() -> ExitCode {
         }
         if wanted("history") {
             history::measure().await;
+        }
+        if wanted("bounds") {
+            bounds::measure().await;
         }
     });
     ExitCode::SUCCESS
