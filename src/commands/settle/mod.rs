@@ -2,7 +2,7 @@
 //!
 //! - A **release or destroy** is run again: both are idempotent. This command takes the intent over first, so that one
 //!   process is at it.
-//! - An **acquire** becomes `lease-effect-unknown`, and then (see [`acquire`]) the driver's recipe finds out: asking again
+//! - An **acquire** becomes `lease-effect-unknown`, and then (in `acquire.rs`) the driver's recipe finds out: asking again
 //!   under the same lease id and attempt, where the driver declares that this gives the same thing; else its listing,
 //!   by label; else an operator.
 //! - An acquire's **late answer** (see [`settle_late`]) ends the search.
