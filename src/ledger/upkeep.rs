@@ -19,14 +19,14 @@ impl Ledger {
     pub fn start_recovery(&self) {
         for sweep in self.sweeps.iter().map(Arc::clone) {
             let context = Arc::clone(&self.context);
-            self.in_background(|stopping| service::keep(sweep, Pass { context, stopping }));
+            self.in_background(|stopping| service::keep(sweep, Pass { context, stopping, by_hand: false }));
         }
     }
 
     /// Settles leases by what their providers answer too late, for as long as the ledger runs.
     pub fn settle_late(&self, answers: BoxStream<'static, LateLease>) {
         let context = Arc::clone(&self.context);
-        self.in_background(|stopping| late::keep(answers, Pass { context, stopping }));
+        self.in_background(|stopping| late::keep(answers, Pass { context, stopping, by_hand: false }));
     }
 
     /// Runs one pass of recovery by hand: every sweep, until nothing more is due. Answers what was done and why.
@@ -34,7 +34,7 @@ impl Ledger {
         if self.stopping.is_cancelled() {
             return Err(CommandError::Stopping);
         }
-        let pass = Pass { context: Arc::clone(&self.context), stopping: self.stopping.clone() };
+        let pass = Pass { context: Arc::clone(&self.context), stopping: self.stopping.clone(), by_hand: true };
         let sweeps = Arc::clone(&self.sweeps);
         let task = self.tasks.spawn(async move { recovery::pass(&pass, &sweeps).await });
         task.await.map_err(|broken| CommandError::BrokenOff { cause: broken.to_string() })
@@ -50,7 +50,7 @@ impl Ledger {
         if self.stopping.is_cancelled() {
             return Err(CommandError::Stopping);
         }
-        let pass = Pass { context: Arc::clone(&self.context), stopping: self.stopping.clone() };
+        let pass = Pass { context: Arc::clone(&self.context), stopping: self.stopping.clone(), by_hand: true };
         let reconciler = Arc::clone(&self.reconciler);
         let task = self.tasks.spawn(async move { reconciler.by_hand(&pass, request).await });
         task.await.map_err(|broken| CommandError::BrokenOff { cause: broken.to_string() })

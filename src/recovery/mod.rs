@@ -55,6 +55,8 @@ pub struct Pass {
     pub context: Arc<Context>,
     /// Set when the ledger stops: a row that was begun is finished, and no other is begun.
     pub stopping: CancellationToken,
+    /// Whether somebody waits for it: then nothing that is costly to find is left for a later look.
+    pub by_hand: bool,
 }
 
 /// The sweeps that a ledger has, in the order of a pass by hand: what is settled or expired first may owe a cleanup, and

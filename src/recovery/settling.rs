@@ -96,7 +96,7 @@ impl Sweep for Settling {
             settle(&context, &command_of(&context, "settle"), lease_id).await
         };
         let mut report = self.due.look(pass, act).await;
-        if self.owners_are_due() {
+        if self.owners_are_due() || pass.by_hand {
             match self.left_by_the_dead(&pass.context).await {
                 Ok(left) => report.rows.extend(self.due.work(pass, left, &act).await),
                 Err(error) => report.fault = Some(error.to_string()),
