@@ -11,6 +11,7 @@
 //! - `standing`: where an append stands against its stream; the one rule of expected revisions and repetitions.
 //! - [`memory`]: one lock, no tasks.
 //! - [`sealed`]: encrypted values of secrets, beside the log.
+//! - [`sql`]: what the SQL stores share: the queue before their writer, and how a batch is decided.
 //! - [`sqlite`]: one writer with group commit, many readers, several processes on one file.
 //! - `contract`: what every store must pass.
 
@@ -19,5 +20,6 @@ pub mod append_hook;
 pub mod contract;
 pub mod memory;
 pub mod sealed;
+pub mod sql;
 pub mod sqlite;
 mod standing;
