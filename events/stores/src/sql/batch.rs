@@ -80,6 +80,8 @@ pub(crate) enum Answer {
     Written(usize),
     /// It was there before.
     Repeated(Vec<RecordedEvent>),
+    /// An earlier try at this very turn wrote it, which was not known until now.
+    Confirmed(Vec<RecordedEvent>),
     /// It is not taken.
     Refused(AppendError),
 }

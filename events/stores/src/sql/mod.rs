@@ -3,11 +3,13 @@
 //!
 //! - `queue`: what waits for the writer, cut into turns.
 //! - `batch`: which of the appends of a turn are taken.
+//! - `subscribe`: the log as it grows.
 //!
 //! **Invariant:** nothing here speaks SQL; what differs between databases is in their own folders.
 
 pub(crate) mod batch;
 pub(crate) mod queue;
+pub(crate) mod subscribe;
 
 use async_trait::async_trait;
 use lease_events::record::Position;

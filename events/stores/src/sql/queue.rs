@@ -119,6 +119,7 @@ impl Turn {
                             Ok(Appended { events: events.by_ref().take(count).collect(), repeated: false })
                         }
                         Answer::Repeated(events) => Ok(Appended { events, repeated: true }),
+                        Answer::Confirmed(events) => Ok(Appended { events, repeated: false }),
                         Answer::Refused(error) => Err(error),
                     });
                 }

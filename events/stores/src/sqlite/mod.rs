@@ -11,12 +11,12 @@ mod open;
 mod place;
 mod reader;
 mod rows;
-mod subscribe;
 mod writer;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use lease_events::id::LedgerId;
@@ -31,6 +31,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use self::writer::{Memory, Writer};
 use crate::append_hook::{AppendHook, WriterJob};
 use crate::sql::queue::{Request, WAITING_MAX};
+use crate::sql::subscribe::subscribe;
 use crate::sql::{self, QueuedJob, SqlReader, SqlStore, WRITER_GONE, WriterJobError};
 
 pub use self::faults::{CommitFault, CommitFaults};
@@ -38,6 +39,10 @@ pub use self::open::OpenError;
 
 /// What a closed store answers.
 const CLOSED: &str = "it is closed";
+
+/// How often a waiting subscriber looks for what another process appended: half of it is the mean delay, and a look
+/// at an unchanged log costs some 20 microseconds.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// How to open a SQLite store.
 pub struct SqliteOptions {
@@ -187,7 +192,7 @@ impl EventStore for SqliteStore {
     }
 
     async fn subscribe(&self, after: Position) -> Result<Subscription, ReadError> {
-        Ok(subscribe::subscribe(self.readers.clone(), self.head.clone(), after))
+        Ok(subscribe(self.readers.clone(), self.head.clone(), POLL_INTERVAL, after))
     }
 
     async fn close(&self) {
