@@ -4,6 +4,7 @@
 
 mod memory;
 mod model;
+mod postgres;
 mod sealed;
 mod sqlite;
 mod support;
