@@ -10,12 +10,13 @@
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lru::LruCache;
 use sqlx::{Connection, PgConnection};
 use tokio::sync::{Notify, watch};
 
+use super::duties::PostgresDuties;
 use super::failure::Fault;
 use super::session::Sessions;
 
@@ -132,6 +133,7 @@ pub(super) struct Keeper {
     pub(super) owner: String,
     pub(super) timings: OwnerTimings,
     pub(super) known: Arc<Known>,
+    pub(super) duties: PostgresDuties,
     pub(super) connection: Option<PgConnection>,
 }
 
@@ -140,11 +142,12 @@ impl Keeper {
     pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) {
         let mut ticks = tokio::time::interval(self.timings.renew_every);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let known = Arc::clone(&self.known);
+        let (known, duties) = (Arc::clone(&self.known), self.duties.clone());
         while !*stop.borrow() {
             let renew = tokio::select! {
                 _ = ticks.tick() => true,
                 () = known.asks.notified() => false,
+                () = duties.joined() => false,
                 _ = stop.changed() => break,
             };
             self.look(renew).await;
@@ -173,15 +176,19 @@ impl Keeper {
             None => self.sessions.connect().await?,
         };
         if renew {
+            let asked_at = Instant::now();
             let renewed =
                 sqlx::query(RENEW).bind(&self.owner).bind(self.timings.milliseconds()).execute(&mut connection).await?;
-            if renewed.rows_affected() == 0 {
+            let lives = renewed.rows_affected() == 1;
+            if !lives {
                 self.known.set_fenced();
             }
+            self.duties.set_lives_until(lives.then(|| asked_at + self.timings.time_to_live));
             if sqlx::query_scalar(ANY_SILENT).fetch_one(&mut connection).await? {
                 fence_silent(&mut connection).await?;
             }
         }
+        self.duties.share(&mut connection, &self.owner).await?;
         let asked = self.known.not_dead_yet();
         if !asked.is_empty() {
             self.known.learn_dead(sqlx::query_scalar(DEAD).bind(&asked).fetch_all(&mut connection).await?);

@@ -3,3 +3,5 @@
 mod contract {
     lease_stores::store_contract!(lease_stores::contract::postgres::PostgresPlace::new());
 }
+
+mod duties;
