@@ -36,6 +36,11 @@ pub trait WriterJob: Send {
     /// Runs inside the writer's transaction, during which nothing is appended, by this process or another; an error
     /// rolls back.
     async fn run(&mut self, connection: &mut SqlConnection<'_>) -> Result<(), sqlx::Error>;
+
+    /// Whether it writes events itself: then what the writer remembers of the log is forgotten.
+    fn writes_events(&self) -> bool {
+        false
+    }
 }
 
 /// Something that follows appends to the memory store, under its lock.

@@ -62,6 +62,11 @@ impl QueuedJob {
         self.0.run(connection).await
     }
 
+    /// See [`WriterJob::writes_events`].
+    pub(crate) fn writes_events(&self) -> bool {
+        self.0.writes_events()
+    }
+
     /// Gives it back.
     fn answer(self, outcome: Result<(), WriterJobError>) {
         self.0.answer(outcome);
@@ -71,6 +76,7 @@ impl QueuedJob {
 #[async_trait]
 trait Answered: Send {
     async fn run(&mut self, connection: &mut SqlConnection<'_>) -> Result<(), sqlx::Error>;
+    fn writes_events(&self) -> bool;
     fn answer(self: Box<Self>, outcome: Result<(), WriterJobError>);
 }
 
@@ -84,6 +90,10 @@ struct Queued<J> {
 impl<J: WriterJob> Answered for Queued<J> {
     async fn run(&mut self, connection: &mut SqlConnection<'_>) -> Result<(), sqlx::Error> {
         self.job.run(connection).await
+    }
+
+    fn writes_events(&self) -> bool {
+        self.job.writes_events()
     }
 
     fn answer(self: Box<Self>, outcome: Result<(), WriterJobError>) {
