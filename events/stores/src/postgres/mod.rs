@@ -107,6 +107,7 @@ impl PostgresStore {
             timings,
             known: Arc::clone(&known),
             connection: Some(connection),
+            unbroken: None,
         };
         let writer = Writer {
             sessions,

@@ -42,7 +42,7 @@ const FIND_OUT_WITHIN: Duration = Duration::from_secs(30);
 /// The pause before the first further try; it doubles, up to [`PAUSE_MAX`].
 const PAUSE: Duration = Duration::from_millis(50);
 /// The longest pause between two tries.
-const PAUSE_MAX: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_millis(500);
 /// The longest that one try at appends may take: the server ends each statement after 10 seconds, unless it cannot be
 /// reached.
 const APPENDS_PATIENCE: Duration = Duration::from_secs(15);
@@ -257,7 +257,7 @@ impl Writer {
         };
         if fenced {
             self.known.set_fenced();
-            refuse_written(&mut batch, &self.fenced());
+            refuse_others(&mut batch, &self.fenced());
         }
         if batch.events.is_empty() && !progress.job_ran {
             transaction.rollback().await?;
@@ -319,11 +319,11 @@ impl Writer {
     }
 }
 
-/// Turns what would be written into refusals.
-fn refuse_written(batch: &mut Batch, error: &AppendError) {
+/// Leaves of a batch only what is there already.
+fn refuse_others(batch: &mut Batch, error: &AppendError) {
     batch.events.clear();
     for answer in &mut batch.answers {
-        if matches!(answer, Answer::Written(_)) {
+        if matches!(answer, Answer::Written(_) | Answer::Refused(_)) {
             *answer = Answer::Refused(error.clone());
         }
     }
