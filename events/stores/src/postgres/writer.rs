@@ -10,7 +10,7 @@
 //!   [`super::owners`]); if so, nothing is written, now or later.
 //! - What failed before COMMIT was sent is not in the log, and is tried again as it is where that may help. What failed at
 //!   COMMIT is decided again: either its events are there, at exactly their places, or they are written now. So nothing is
-//!   lost or doubled. Jobs are not tried again once they have run: they keep state of their own.
+//!   lost or doubled. A job that has run is tried again only where it says that it may be.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -102,6 +102,8 @@ struct Progress {
     hook_called: bool,
     /// The turn's job has run, with whatever that changed in it.
     job_ran: bool,
+    /// An earlier COMMIT of the turn's job was not answered.
+    job_unanswered: bool,
     /// What is being committed.
     batch: Batch,
     /// What earlier tries sent to be committed, without an answer.
@@ -110,13 +112,14 @@ struct Progress {
 
 impl Progress {
     fn is_open(&self) -> bool {
-        self.stage == Stage::Commit || !self.unanswered.is_empty()
+        self.stage == Stage::Commit || !self.unanswered.is_empty() || self.job_unanswered
     }
 
     /// Gets ready for another try.
     fn begin_again(&mut self) {
         if self.stage == Stage::Commit {
             self.unanswered = std::mem::take(&mut self.batch).events;
+            self.job_unanswered = self.job_ran;
         }
         self.stage = Stage::BeforeCommit;
         self.hook_called = false;
@@ -205,8 +208,9 @@ impl Writer {
                 false if self.memory.outage => Duration::ZERO,
                 false => RETRY_WITHIN,
             };
-            if progress.job_ran || !fault.is_transient() || since + pause > bound {
-                self.memory.outage = fault.is_transient() && !progress.job_ran;
+            let is_last = progress.job_ran && !matches!(&turn, Turn::Job(job) if job.is_repeatable());
+            if is_last || !fault.is_transient() || since + pause > bound {
+                self.memory.outage = fault.is_transient() && !is_last;
                 let error = answer(progress.is_open(), &fault.cause);
                 return if progress.job_ran { turn.fail(&error) } else { turn.refuse(&error) };
             }

@@ -62,6 +62,11 @@ impl QueuedJob {
         self.0.run(connection).await
     }
 
+    /// Whether it may be run again.
+    pub(crate) fn is_repeatable(&self) -> bool {
+        self.0.is_repeatable()
+    }
+
     /// Gives it back.
     fn answer(self, outcome: Result<(), WriterJobError>) {
         self.0.answer(outcome);
@@ -71,6 +76,7 @@ impl QueuedJob {
 #[async_trait]
 trait Answered: Send {
     async fn run(&mut self, connection: &mut SqlConnection<'_>) -> Result<(), sqlx::Error>;
+    fn is_repeatable(&self) -> bool;
     fn answer(self: Box<Self>, outcome: Result<(), WriterJobError>);
 }
 
@@ -84,6 +90,10 @@ struct Queued<J> {
 impl<J: WriterJob> Answered for Queued<J> {
     async fn run(&mut self, connection: &mut SqlConnection<'_>) -> Result<(), sqlx::Error> {
         self.job.run(connection).await
+    }
+
+    fn is_repeatable(&self) -> bool {
+        self.job.is_repeatable()
     }
 
     fn answer(self: Box<Self>, outcome: Result<(), WriterJobError>) {

@@ -113,6 +113,37 @@ async fn a_failure_that_a_hook_overlooks_is_never_acknowledged() {
     assert_eq!(store.head().await, Ok(Position(2)));
 }
 
+/// Writes a row, the same however often it is run.
+struct Upsert;
+
+#[async_trait]
+impl WriterJob for Upsert {
+    async fn run(&mut self, connection: &mut SqlConnection<'_>) -> Result<(), sqlx::Error> {
+        let sql = "CREATE TABLE IF NOT EXISTS marks (name text PRIMARY KEY); \
+                   INSERT INTO marks VALUES ('it') ON CONFLICT DO NOTHING";
+        sqlx::raw_sql(sql).execute(connection.postgres()?).await.map(drop)
+    }
+
+    fn is_repeatable(&self) -> bool {
+        true
+    }
+}
+
+#[tokio::test]
+async fn a_job_that_may_be_run_again_outlasts_its_connection() {
+    let place = PostgresPlace::new();
+    let proxy = Proxy::to(&place.url()).await;
+    let options = PostgresOptions { url: proxy.url(&place.url()), ..place.options() };
+    let store = PostgresStore::open(options).await.unwrap();
+    for cut in [Cut::Before, Cut::After] {
+        proxy.cut(cut);
+        store.run_on_writer(Upsert).await.unwrap();
+        proxy.done().await;
+    }
+    let marks: i64 = sqlx::query_scalar("SELECT count(*) FROM marks").fetch_one(store.reader()).await.unwrap();
+    assert_eq!(marks, 1);
+}
+
 /// Counts events on the writer's connection, and notes it in a table.
 #[derive(Debug, Default)]
 struct CountEvents {
