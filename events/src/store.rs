@@ -246,6 +246,10 @@ pub fn check_limits(append: &Append) -> Result<(), AppendError> {
         append.events.iter().find(|event| event.data.len().max(event.metadata.len()) > EVENT_BYTES_MAX)
     {
         format!("A {} of more than {EVENT_BYTES_MAX} bytes cannot be stored; make it smaller.", event.event_type)
+    } else if let Some(event) =
+        append.events.iter().find(|event| event.data.contains('\0') || event.metadata.contains('\0'))
+    {
+        format!("A {} holds a raw NUL, which no JSON text does; write it as \\u0000.", event.event_type)
     } else {
         return Ok(());
     };

@@ -41,6 +41,12 @@ pub trait WriterJob: Send {
     fn writes_events(&self) -> bool {
         false
     }
+
+    /// Whether it may be run again after a run that failed, or whose outcome is not known: it then does the same, whether
+    /// the first run is there or not. A store in a server does so where the connection was lost. Default: no.
+    fn is_repeatable(&self) -> bool {
+        false
+    }
 }
 
 /// Something that follows appends to the memory store, under its lock.

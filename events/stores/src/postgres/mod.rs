@@ -13,7 +13,7 @@
 //! | an append, before COMMIT was sent: the connection, the server (restart, failover), too many connections, a time limit, a deadlock | nothing was written: the same is tried again for 10 seconds, then [`AppendError::Unavailable`] |
 //! | COMMIT without an answer | the same is decided again for 30 seconds: it is there, or is written now; then [`AppendError::OutcomeUnknown`] |
 //! | an append, in another way: a missing table or right, a full disk | [`AppendError::Unavailable`] at once |
-//! | a job that has begun | it is rolled back, and who asked for it decides |
+//! | a job that has run | as an append where it says that it may run again; else it is rolled back, and who asked for it decides |
 //! | a read, with its connection | it is read again, five times in some 3 seconds, then [`ReadError::Unavailable`] |
 
 mod duties;
@@ -27,6 +27,7 @@ mod rows;
 mod session;
 mod writer;
 
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -113,6 +114,7 @@ impl PostgresStore {
             known: Arc::clone(&known),
             duties: duties.clone(),
             connection: Some(connection),
+            unbroken: None,
         };
         let writer = Writer {
             sessions,
@@ -193,6 +195,14 @@ impl PostgresStore {
     #[must_use]
     pub fn duties(&self) -> PostgresDuties {
         self.duties.clone()
+    }
+
+    /// Reads through [`Self::reader`], again where a connection was lost.
+    pub(crate) async fn read<T, F>(&self, read: impl Fn() -> F) -> Result<T, ReadError>
+    where
+        F: Future<Output = Result<T, sqlx::Error>>,
+    {
+        self.reader.again(read).await
     }
 
     async fn ask(&self, request: Request) -> Result<(), AppendError> {

@@ -7,6 +7,8 @@
 //! - Dead is for ever: a fenced row is never revived, and is kept. An owner without a row is dead as well: every one has a
 //!   row before it can append anything that names it.
 //! - A process that was silent and was fenced by nobody yet goes on: nobody has acted on its death.
+//! - Nobody fences before it has looked without a break for as long as its own sign of life counts: after a restart or a
+//!   failover of the server all are silent, and each has that time to say that it lives.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -38,6 +40,8 @@ const DEAD: &str = "SELECT asked FROM unnest($1::text[]) AS asked \
 
 /// Owners that somebody asked about and that are remembered, some 100 bytes each. One that is forgotten is looked up again.
 const ASKED_MAX: NonZeroUsize = NonZeroUsize::new(16_384).expect("it is not zero");
+/// The longest pause after a look that failed.
+const RETRY_PAUSE: Duration = Duration::from_millis(250);
 /// How long one look at the owners may take, so that it does not keep this process from saying that it lives.
 const LOOK_PATIENCE: Duration = Duration::from_secs(3);
 /// How long closing tries to say that this process has ended. Otherwise its time to live says it.
@@ -135,29 +139,35 @@ pub(super) struct Keeper {
     pub(super) known: Arc<Known>,
     pub(super) duties: PostgresDuties,
     pub(super) connection: Option<PgConnection>,
+    /// The first and the last renewal of those that succeeded without a break.
+    pub(super) unbroken: Option<(Instant, Instant)>,
 }
 
 impl Keeper {
     /// Keeps on until `stop` is set, then says that this process has ended.
     pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) {
-        let mut ticks = tokio::time::interval(self.timings.renew_every);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let (known, duties) = (Arc::clone(&self.known), self.duties.clone());
+        let mut next = tokio::time::Instant::now();
         while !*stop.borrow() {
             let renew = tokio::select! {
-                _ = ticks.tick() => true,
+                () = tokio::time::sleep_until(next) => true,
                 () = known.asks.notified() => false,
                 () = duties.joined() => false,
                 _ = stop.changed() => break,
             };
-            self.look(renew).await;
+            let succeeded = self.look(renew).await;
+            if !succeeded {
+                next = tokio::time::Instant::now() + self.timings.renew_every.min(RETRY_PAUSE);
+            } else if renew {
+                next = tokio::time::Instant::now() + self.timings.renew_every;
+            }
         }
         if tokio::time::timeout(END_PATIENCE, self.end()).await.is_err() {
             tracing::warn!("it could not be written that this process has ended; its time to live will say so");
         }
     }
 
-    async fn look(&mut self, renew: bool) {
+    async fn look(&mut self, renew: bool) -> bool {
         let looked = match tokio::time::timeout(LOOK_PATIENCE, self.try_to_look(renew)).await {
             Ok(looked) => looked,
             Err(_) => Err(Fault::silence()),
@@ -165,9 +175,24 @@ impl Keeper {
         // A connection on which something failed, or is under way, is dropped with what it holds.
         if let Err(fault) = looked {
             self.connection = None;
+            self.unbroken = None;
             self.sessions.distrust();
             tracing::warn!(cause = fault.cause, "the table of owners could not be looked at; it is tried again");
+            return false;
         }
+        true
+    }
+
+    /// Whether it has looked for long enough to take silence for death; called after each renewal.
+    fn may_judge(&mut self) -> bool {
+        let now = Instant::now();
+        // A break may also be one of this process itself.
+        let first = match self.unbroken {
+            Some((first, last)) if now - last < self.timings.time_to_live => first,
+            _ => now,
+        };
+        self.unbroken = Some((first, now));
+        now - first >= self.timings.time_to_live
     }
 
     async fn try_to_look(&mut self, renew: bool) -> Result<(), Fault> {
@@ -184,7 +209,7 @@ impl Keeper {
                 self.known.set_fenced();
             }
             self.duties.set_lives_until(lives.then(|| asked_at + self.timings.time_to_live));
-            if sqlx::query_scalar(ANY_SILENT).fetch_one(&mut connection).await? {
+            if self.may_judge() && sqlx::query_scalar(ANY_SILENT).fetch_one(&mut connection).await? {
                 fence_silent(&mut connection).await?;
             }
         }

@@ -10,7 +10,7 @@
 //!   [`super::owners`]); if so, nothing is written, now or later.
 //! - What failed before COMMIT was sent is not in the log, and is tried again as it is where that may help. What failed at
 //!   COMMIT is decided again: either its events are there, at exactly their places, or they are written now. So nothing is
-//!   lost or doubled. Jobs are not tried again once they have run: they keep state of their own.
+//!   lost or doubled. A job that has run is tried again only where it says that it may be.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -42,7 +42,7 @@ const FIND_OUT_WITHIN: Duration = Duration::from_secs(30);
 /// The pause before the first further try; it doubles, up to [`PAUSE_MAX`].
 const PAUSE: Duration = Duration::from_millis(50);
 /// The longest pause between two tries.
-const PAUSE_MAX: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_millis(500);
 /// The longest that one try at appends may take: the server ends each statement after 10 seconds, unless it cannot be
 /// reached.
 const APPENDS_PATIENCE: Duration = Duration::from_secs(15);
@@ -102,6 +102,8 @@ struct Progress {
     hook_called: bool,
     /// The turn's job has run, with whatever that changed in it.
     job_ran: bool,
+    /// An earlier COMMIT of the turn's job was not answered.
+    job_unanswered: bool,
     /// What is being committed.
     batch: Batch,
     /// What earlier tries sent to be committed, without an answer.
@@ -110,13 +112,14 @@ struct Progress {
 
 impl Progress {
     fn is_open(&self) -> bool {
-        self.stage == Stage::Commit || !self.unanswered.is_empty()
+        self.stage == Stage::Commit || !self.unanswered.is_empty() || self.job_unanswered
     }
 
     /// Gets ready for another try.
     fn begin_again(&mut self) {
         if self.stage == Stage::Commit {
             self.unanswered = std::mem::take(&mut self.batch).events;
+            self.job_unanswered = self.job_ran;
         }
         self.stage = Stage::BeforeCommit;
         self.hook_called = false;
@@ -205,8 +208,9 @@ impl Writer {
                 false if self.memory.outage => Duration::ZERO,
                 false => RETRY_WITHIN,
             };
-            if progress.job_ran || !fault.is_transient() || since + pause > bound {
-                self.memory.outage = fault.is_transient() && !progress.job_ran;
+            let is_last = progress.job_ran && !matches!(&turn, Turn::Job(job) if job.is_repeatable());
+            if is_last || !fault.is_transient() || since + pause > bound {
+                self.memory.outage = fault.is_transient() && !is_last;
                 let error = answer(progress.is_open(), &fault.cause);
                 return if progress.job_ran { turn.fail(&error) } else { turn.refuse(&error) };
             }
@@ -260,7 +264,7 @@ impl Writer {
         };
         if fenced {
             self.known.set_fenced();
-            refuse_written(&mut batch, &self.fenced());
+            refuse_others(&mut batch, &self.fenced());
         }
         if batch.events.is_empty() && !progress.job_ran {
             transaction.rollback().await?;
@@ -322,11 +326,11 @@ impl Writer {
     }
 }
 
-/// Turns what would be written into refusals.
-fn refuse_written(batch: &mut Batch, error: &AppendError) {
+/// Leaves of a batch only what is there already.
+fn refuse_others(batch: &mut Batch, error: &AppendError) {
     batch.events.clear();
     for answer in &mut batch.answers {
-        if matches!(answer, Answer::Written(_)) {
+        if matches!(answer, Answer::Written(_) | Answer::Refused(_)) {
             *answer = Answer::Refused(error.clone());
         }
     }

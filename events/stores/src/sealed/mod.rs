@@ -5,9 +5,11 @@
 //! change of the key is one transaction over all of them.
 
 mod memory;
+mod postgres;
 mod sqlite;
 
 pub use memory::MemorySealed;
+pub use postgres::PostgresSealed;
 pub use sqlite::SqliteSealed;
 
 use async_trait::async_trait;

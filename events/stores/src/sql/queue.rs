@@ -67,6 +67,11 @@ impl QueuedJob {
         self.0.writes_events()
     }
 
+    /// Whether it may be run again.
+    pub(crate) fn is_repeatable(&self) -> bool {
+        self.0.is_repeatable()
+    }
+
     /// Gives it back.
     fn answer(self, outcome: Result<(), WriterJobError>) {
         self.0.answer(outcome);
@@ -77,6 +82,7 @@ impl QueuedJob {
 trait Answered: Send {
     async fn run(&mut self, connection: &mut SqlConnection<'_>) -> Result<(), sqlx::Error>;
     fn writes_events(&self) -> bool;
+    fn is_repeatable(&self) -> bool;
     fn answer(self: Box<Self>, outcome: Result<(), WriterJobError>);
 }
 
@@ -94,6 +100,10 @@ impl<J: WriterJob> Answered for Queued<J> {
 
     fn writes_events(&self) -> bool {
         self.job.writes_events()
+    }
+
+    fn is_repeatable(&self) -> bool {
+        self.job.is_repeatable()
     }
 
     fn answer(self: Box<Self>, outcome: Result<(), WriterJobError>) {
