@@ -8,16 +8,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
 
 use lease_events::codec::decode;
 use lease_events::fold::StreamState;
 use lease_events::id::LeaseId;
 use lease_events::lease::{LeaseEvent, LeaseState};
-use lease_events::record::{ActorKind, Metadata, Position, RecordedEvent};
-use lease_events::seam::{SystemClock, SystemIds};
-use lease_events::store::{Direction, EventStore, READ_EVENTS_MAX};
-use lease_stores::sqlite::{SqliteOptions, SqliteStore};
+use lease_events::record::{ActorKind, Metadata, RecordedEvent};
 use serde_json::Value;
 
 use super::program::{Answer, Ask, Server};
@@ -29,26 +25,6 @@ pub(super) struct Told {
     pub(super) leases: BTreeMap<LeaseId, LeaseState>,
     /// Who holds, keeps or owes which sandbox.
     holders: BTreeMap<String, LeaseId>,
-}
-
-/// Reads the log of this store, beside whoever serves it.
-pub(super) fn read(store: &Path) -> Vec<RecordedEvent> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(async {
-        let (clock, ids) = (Arc::new(SystemClock), Arc::new(SystemIds));
-        let options = SqliteOptions { path: store.to_owned(), clock, ids, hook: None };
-        let store = SqliteStore::open(options).await.expect("the store opens");
-        let mut log: Vec<RecordedEvent> = Vec::new();
-        loop {
-            let after = log.last().map_or(Position::START, |last| last.position);
-            let page = store.read_all(after, Direction::Forwards, READ_EVENTS_MAX).await.expect("the log");
-            if page.is_empty() {
-                store.close().await;
-                return log;
-            }
-            log.extend(page);
-        }
-    })
 }
 
 /// Folds the log event by event, and asks after each whether a sandbox has two holders (3), and whether tokens grow.

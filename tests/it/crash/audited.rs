@@ -4,18 +4,19 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::audit::{Told, fold, read};
+use super::audit::{Told, fold};
+use super::keeping::Keeping;
 use super::program::Answer;
 use super::sites::{Site, Trouble};
 use super::stage::{Stage, text};
 
 /// A world with a lease that is held, and its lease.
 fn held() -> (Stage, Value, Told) {
-    let mut stage = Stage::new(Site::Fake);
+    let mut stage = Stage::new(Site::Fake, Keeping::Sqlite);
     let environment = stage.environment(true, Trouble::None);
     let lease = stage.lease_in(&environment);
     stage.audit().expect("all is well");
-    let told = fold(read(&stage.home.store())).expect("all is well");
+    let told = fold(stage.home.log()).expect("all is well");
     (stage, lease, told)
 }
 
@@ -53,7 +54,7 @@ fn an_event_that_is_gone_changed_or_told_twice_is_found() {
 
     let release = stage.on_lease(&lease, "release", json!({}));
     stage.done(release);
-    let mut twice = read(&stage.home.store());
+    let mut twice = stage.home.log();
     let mut again = twice.last().expect("an event").clone();
     again.position.0 += 1;
     twice.push(again);
@@ -69,7 +70,7 @@ fn a_sandbox_with_two_holders_and_a_token_that_stands_still_are_found() {
     let second = stage.lease_in(&environment);
     assert_eq!(second["resumedFrom"], lease["id"]);
     stage.audit().expect("all is well");
-    let log = read(&stage.home.store());
+    let log = stage.home.log();
     let renumbered = |mut log: Vec<lease_events::record::RecordedEvent>| {
         log.iter_mut().zip(1..).for_each(|(one, position)| one.position.0 = position);
         log

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use lease_events::seam::crash::{CrashPoint, Side, Step};
 
+use super::keeping::Keeping;
 use super::scenes::{Group, SCENES, Scene};
 use super::sites::Site;
 use super::stage::Stage;
@@ -20,8 +21,8 @@ const AT_ONCE: usize = 2;
 const UNREACHED: &[(&str, &str)] = &[];
 
 /// One world: all the points of a scene on one provider, one after the other.
-fn play(site: Site, scene: &Scene) -> Result<Vec<String>, String> {
-    let mut stage = Stage::new(site);
+fn play(site: Site, keeping: Keeping, scene: &Scene) -> Result<Vec<String>, String> {
+    let mut stage = Stage::new(site, keeping);
     let mut rows = Vec::new();
     for point in scene.points() {
         let restarts = stage.restarts;
@@ -74,7 +75,7 @@ fn is_found_later(site: Site, scene: &Scene, point: CrashPoint) -> bool {
 }
 
 /// Plays a group on these providers, and prints its part of the table.
-fn matrix(group: Group, sites: &[Site]) {
+fn matrix(group: Group, sites: &[Site], keeping: Keeping) {
     let of_group = SCENES.iter().filter(|scene| scene.group == group);
     let worlds: Vec<(Site, &Scene)> = of_group
         .flat_map(|scene| scene.sites.iter().filter(|site| sites.contains(site)).map(move |site| (*site, scene)))
@@ -87,7 +88,7 @@ fn matrix(group: Group, sites: &[Site]) {
                 loop {
                     let next = left.lock().expect("nobody panics with it").next();
                     let Some((site, scene)) = next else { return };
-                    let rows = play(*site, scene);
+                    let rows = play(*site, keeping, scene);
                     played.lock().expect("nobody panics with it").push(rows);
                 }
             });
@@ -117,45 +118,70 @@ fn no_crash_point_is_left_out() {
 
 #[test]
 fn a_server_may_die_at_any_point_of_an_acquire_of_bubblewrap() {
-    matrix(Group::Acquires, &[Site::Bubblewrap]);
+    matrix(Group::Acquires, &[Site::Bubblewrap], Keeping::Sqlite);
 }
 
 #[test]
 fn a_server_may_die_at_any_point_of_an_acquire_of_records() {
-    matrix(Group::Acquires, &[Site::Fake]);
+    matrix(Group::Acquires, &[Site::Fake], Keeping::Sqlite);
 }
 
 #[test]
 fn a_server_may_die_at_any_point_of_an_acquire_of_a_plugin() {
-    matrix(Group::Acquires, &[Site::Worker]);
+    matrix(Group::Acquires, &[Site::Worker], Keeping::Sqlite);
 }
 
 #[test]
 fn a_server_may_die_at_any_point_of_a_release_of_bubblewrap() {
-    matrix(Group::Ends, &[Site::Bubblewrap]);
+    matrix(Group::Ends, &[Site::Bubblewrap], Keeping::Sqlite);
 }
 
 #[test]
 fn a_server_may_die_at_any_point_of_a_release_of_records() {
-    matrix(Group::Ends, &[Site::Fake]);
+    matrix(Group::Ends, &[Site::Fake], Keeping::Sqlite);
 }
 
 #[test]
 fn a_server_may_die_at_any_point_of_a_release_of_a_plugin() {
-    matrix(Group::Ends, &[Site::Worker]);
+    matrix(Group::Ends, &[Site::Worker], Keeping::Sqlite);
 }
 
 #[test]
 fn a_server_may_die_at_any_point_of_work_on_a_lease() {
-    matrix(Group::Work, &on_all_or_one());
+    matrix(Group::Work, &on_all_or_one(), Keeping::Sqlite);
 }
 
 #[test]
 fn a_server_may_die_at_any_point_of_a_command_that_needs_no_provider() {
-    matrix(Group::Care, &[Site::Fake]);
+    matrix(Group::Care, &[Site::Fake], Keeping::Sqlite);
 }
 
 #[test]
 fn a_server_may_die_at_any_point_of_recovery() {
-    matrix(Group::Recovery, &on_all_or_one());
+    matrix(Group::Recovery, &on_all_or_one(), Keeping::Sqlite);
+}
+
+#[test]
+fn a_server_on_postgres_may_die_at_any_point_of_an_acquire() {
+    matrix(Group::Acquires, &on_all_or_one(), Keeping::Postgres);
+}
+
+#[test]
+fn a_server_on_postgres_may_die_at_any_point_of_a_release() {
+    matrix(Group::Ends, &on_all_or_one(), Keeping::Postgres);
+}
+
+#[test]
+fn a_server_on_postgres_may_die_at_any_point_of_work_on_a_lease() {
+    matrix(Group::Work, &on_all_or_one(), Keeping::Postgres);
+}
+
+#[test]
+fn a_server_on_postgres_may_die_at_any_point_of_a_command_that_needs_no_provider() {
+    matrix(Group::Care, &[Site::Fake], Keeping::Postgres);
+}
+
+#[test]
+fn a_server_on_postgres_may_die_at_any_point_of_recovery() {
+    matrix(Group::Recovery, &on_all_or_one(), Keeping::Postgres);
 }

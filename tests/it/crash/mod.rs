@@ -3,6 +3,7 @@
 
 mod audit;
 mod audited;
+mod keeping;
 mod matrix;
 mod program;
 mod scenes;

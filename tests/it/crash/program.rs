@@ -11,10 +11,13 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use lease_events::record::RecordedEvent;
 use lease_events::seam::crash::CrashPoint;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
+
+use super::keeping::{Keeping, Kept};
 
 /// How long a client waits for an answer: beyond any that comes.
 const ANSWER_MAX: Duration = Duration::from_mins(1);
@@ -24,6 +27,7 @@ const CLEANUP_WAIT: &str = "20ms";
 /// A data folder that outlives the servers on it.
 pub(super) struct Home {
     folder: TempDir,
+    kept: Kept,
 }
 
 /// What a client asks.
@@ -54,18 +58,21 @@ pub(super) struct DiedEarly(pub(super) ExitStatus);
 
 impl Home {
     /// An empty one, in memory where the machine has room for files there: the disk's speed is nothing to be tested.
-    pub(super) fn new() -> Self {
+    pub(super) fn new(keeping: Keeping) -> Self {
         let in_memory = Path::new("/dev/shm");
         let folder = if in_memory.is_dir() { tempfile::tempdir_in(in_memory) } else { tempfile::tempdir() };
-        Self { folder: folder.expect("a temporary folder") }
+        let folder = folder.expect("a temporary folder");
+        let kept = keeping.begin(folder.path());
+        Self { folder, kept }
     }
 
     pub(super) fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    pub(super) fn store(&self) -> PathBuf {
-        self.path().join("ledger.db")
+    /// The whole log, read beside whoever serves it.
+    pub(super) fn log(&self) -> Vec<RecordedEvent> {
+        self.kept.log()
     }
 
     /// What the servers have logged.
@@ -86,6 +93,7 @@ impl Home {
         }
         let log = File::options().create(true).append(true).open(self.path().join("server.log")).expect("a log");
         program.env("LEASE_LEDGER_DATA_DIR", self.path());
+        program.envs(self.kept.variables());
         program.env("LEASE_LEDGER_SECRET_KEY", STANDARD.encode([7; 32]));
         program.env("LEASE_LEDGER_CLEANUP_WAIT", CLEANUP_WAIT);
         program.envs(point.map(|point| ("LEASE_LEDGER_CRASH_AT", point.to_string())));
@@ -117,6 +125,14 @@ impl Server {
         // One that has ended by itself cannot be killed any more.
         let _ = self.child.kill();
         self.child.wait().expect("it ends")
+    }
+
+    /// Has it stand still for so long.
+    pub(super) fn pause(&mut self, time: Duration) {
+        let process = Pid::from_child(&self.child);
+        kill_process(process, Signal::STOP).expect("it lives");
+        std::thread::sleep(time);
+        kill_process(process, Signal::CONT).expect("it stands still");
     }
 
     /// Waits until it has ended; `None` where it lives still after `limit`.

@@ -14,6 +14,7 @@ use lease_ledger::http::wire::lease::{Lease, LeaseList};
 use serde_json::{Value, json};
 
 use super::audit;
+use super::keeping::Keeping;
 use super::program::{Answer, Ask, Home, Server, was_killed};
 use super::sites::{Site, Trouble};
 
@@ -44,8 +45,8 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    pub(super) fn new(site: Site) -> Self {
-        let home = Home::new();
+    pub(super) fn new(site: Site, keeping: Keeping) -> Self {
+        let home = Home::new(keeping);
         site.install(home.path());
         let (answered, doubtful, log) = (Vec::new(), Vec::new(), Vec::new());
         let (lost, later) = (BTreeSet::new(), BTreeSet::new());
@@ -148,7 +149,7 @@ impl Stage {
     /// What is there now of leases that are on record as unknown is found later.
     pub(super) fn expect_later(&mut self) -> Result<(), String> {
         let things = self.site.things(self.home.path());
-        let told = audit::fold(audit::read(&self.home.store()))?;
+        let told = audit::fold(self.home.log())?;
         let unknown = told.leases.values().filter(|lease| lease.status == LeaseStatus::EffectUnknown);
         let names = unknown.map(|lease| self.site.provider_lease_id(&lease.lease_id.to_string()));
         self.later.extend(names.filter(|name| things.contains(name)));
@@ -274,14 +275,14 @@ impl Stage {
         if self.traces()? == *before {
             return Ok(());
         }
-        let log = audit::read(&self.home.store());
+        let log = self.home.log();
         let behind = log.iter().filter(|one| one.position.0 > before.0).collect::<Vec<_>>();
         Err(format!("what was told again did something at the provider, or here: {behind:#?}"))
     }
 
     /// Looks whether all holds that must.
     pub(super) fn audit(&mut self) -> Result<(), String> {
-        let told = audit::fold(audit::read(&self.home.store()))?;
+        let told = audit::fold(self.home.log())?;
         told.check_keeps(&self.log)?;
         told.check_once()?;
         told.check_things(self.site, self.home.path(), &self.lost, &self.later)?;

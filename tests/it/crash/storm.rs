@@ -1,5 +1,6 @@
-//! The storm: many clients with a seeded workload, a provider with faults, and a server that is killed at random moments
-//! under them. Clients ask again under the same key until they are answered, as real ones do. Then the audit.
+//! The storm: many clients with a seeded workload, a provider with faults, and servers that are killed, or paused until
+//! others have taken over, at random moments under them. Clients ask again under the same key, and whichever server, until
+//! they are answered, as real ones do. Then the audit.
 //!
 //! The seed decides what each client asks and when the kills come; how the machine weaves them together it cannot decide,
 //! so that a seed that failed is a good start, and no certainty.
@@ -13,7 +14,8 @@ use lease_events::id::RunId;
 use lease_ledger::cli::settings::DEFAULT_COMPANY;
 use serde_json::{Value, json};
 
-use super::program::{Answer, Ask, Home, Server, say};
+use super::keeping::Keeping;
+use super::program::{Answer, Ask, Home, Server, say, was_killed};
 use super::sites::Site;
 use super::stage::{Stage, text};
 
@@ -28,6 +30,12 @@ const SEED_DEFAULT: u64 = 1;
 const CLIENTS: u64 = 4;
 /// A server lives so long, in milliseconds: from not long enough for one command to long enough for dozens.
 const LIFE_MS: std::ops::Range<u64> = 1..300;
+/// Servers on one database.
+const LEDGERS: usize = 3;
+/// One strike in so many is a pause, where others can take over meanwhile.
+const PAUSE_IN: usize = 3;
+/// A paused server stands still so long, in milliseconds: below and beyond the time that its sign of life counts.
+const PAUSE_MS: std::ops::Range<u64> = 50..1_500;
 /// How long a client goes on asking before the server counts as gone for good.
 const PATIENCE: Duration = Duration::from_mins(1);
 /// How often an answer that says that nobody knows yet is asked for again.
@@ -84,7 +92,7 @@ impl Dice {
 
 /// What the clients share.
 struct Shared<'a> {
-    address: &'a Mutex<String>,
+    addresses: &'a Mutex<Vec<String>>,
     over: &'a AtomicBool,
     environments: &'a [String],
 }
@@ -125,7 +133,10 @@ impl Client<'_> {
         let since = Instant::now();
         let mut unknown = 0;
         loop {
-            let address = self.shared.address.lock().expect("nobody panics with it").clone();
+            let address = {
+                let addresses = self.shared.addresses.lock().expect("nobody panics with it");
+                addresses[self.dice.below(addresses.len())].clone()
+            };
             match say(&address, ask) {
                 Ok(answer) if answer.body["code"] == "outcome-unknown" && unknown < UNKNOWN_ASKED => unknown += 1,
                 Ok(answer) if answer.body["code"] != "stopping" => return answer,
@@ -184,21 +195,56 @@ impl Client<'_> {
     }
 }
 
-/// Kills servers one after the other, and answers the one that is left.
-fn kill(home: &Home, mut server: Server, address: &Mutex<String>, kills: u32, dice: &mut Dice) -> Server {
-    let span = usize::try_from(LIFE_MS.end - LIFE_MS.start).expect("milliseconds");
-    for _ in 0..kills {
-        std::thread::sleep(Duration::from_millis(LIFE_MS.start + dice.below(span) as u64));
-        server.kill();
-        server = home.start(None).unwrap_or_else(|died| panic!("{died:?}:\n{}", home.logged()));
-        server.address().clone_into(&mut address.lock().expect("nobody panics with it"));
-    }
-    server
+/// The servers of a storm, which are struck one after the other.
+struct Fleet<'a> {
+    home: &'a Home,
+    servers: Vec<Server>,
+    addresses: &'a Mutex<Vec<String>>,
+    dice: Dice,
+    /// Servers that ended by themselves, since another had taken over.
+    stepped_down: u32,
 }
 
-fn storm(kills: u32, seed: u64) -> Result<String, String> {
+impl Fleet<'_> {
+    /// Strikes so many times.
+    fn strike(&mut self, kills: u32) {
+        for _ in 0..kills {
+            std::thread::sleep(self.moment(&LIFE_MS));
+            for at in 0..self.servers.len() {
+                if let Some(status) = self.servers[at].ended(Duration::ZERO) {
+                    assert!(!status.success() && !was_killed(status), "a server ended with {status}");
+                    self.stepped_down += 1;
+                    self.replace(at);
+                }
+            }
+            let at = self.dice.below(self.servers.len());
+            if self.servers.len() > 1 && self.dice.below(PAUSE_IN) == 0 {
+                let pause = self.moment(&PAUSE_MS);
+                self.servers[at].pause(pause);
+            } else {
+                self.replace(at);
+            }
+        }
+    }
+
+    fn moment(&mut self, range: &std::ops::Range<u64>) -> Duration {
+        let span = usize::try_from(range.end - range.start).expect("milliseconds");
+        Duration::from_millis(range.start + self.dice.below(span) as u64)
+    }
+
+    /// Kills a server, and starts another in its place.
+    fn replace(&mut self, at: usize) {
+        let next = |home: &Home| home.start(None).unwrap_or_else(|died| panic!("{died:?}:\n{}", home.logged()));
+        self.servers.remove(at).kill();
+        let server = next(self.home);
+        server.address().clone_into(&mut self.addresses.lock().expect("nobody panics with it")[at]);
+        self.servers.insert(at, server);
+    }
+}
+
+fn storm(keeping: Keeping, ledgers: usize, kills: u32, seed: u64) -> Result<String, String> {
     let since = Instant::now();
-    let mut stage = Stage::new(Site::Fake);
+    let mut stage = Stage::new(Site::Fake, keeping);
     let environments: Vec<String> = environments()
         .into_iter()
         .map(|config| {
@@ -206,23 +252,31 @@ fn storm(kills: u32, seed: u64) -> Result<String, String> {
             text(&stage.done(ask)["id"])
         })
         .collect();
-    let server = stage.take_server();
-    let (address, over) = (Mutex::new(server.address().to_owned()), AtomicBool::new(false));
-    let (server, clients) = std::thread::scope(|scope| {
+    let mut servers = vec![stage.take_server()];
+    while servers.len() < ledgers {
+        let started = stage.home.start(None);
+        servers.push(started.unwrap_or_else(|died| panic!("{died:?}:\n{}", stage.home.logged())));
+    }
+    let addresses = Mutex::new(servers.iter().map(|server| server.address().to_owned()).collect());
+    let (over, dice) = (AtomicBool::new(false), Dice::of(seed, CLIENTS));
+    let mut fleet = Fleet { home: &stage.home, servers, addresses: &addresses, dice, stepped_down: 0 };
+    let clients = std::thread::scope(|scope| {
         let clients: Vec<_> = (0..CLIENTS)
             .map(|number| {
-                let shared = Shared { address: &address, over: &over, environments: &environments };
+                let shared = Shared { addresses: &addresses, over: &over, environments: &environments };
                 let (dice, held, answered) = (Dice::of(seed, number), Vec::new(), Vec::new());
                 let client = Client { number, shared, dice, asked: 0, held, answered, refused: BTreeMap::new() };
                 scope.spawn(|| client.run())
             })
             .collect();
-        let server = kill(&stage.home, server, &address, kills, &mut Dice::of(seed, CLIENTS));
+        fleet.strike(kills);
         over.store(true, Ordering::SeqCst);
         let clients: Result<Vec<_>, _> = clients.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
-        (server, clients.map_err(|panic| panic.downcast_ref::<String>().cloned().unwrap_or_default()))
+        clients.map_err(|panic| panic.downcast_ref::<String>().cloned().unwrap_or_default())
     });
-    stage.put_server(server);
+    let (mut servers, stepped_down) = (fleet.servers, fleet.stepped_down);
+    stage.put_server(servers.remove(0));
+    drop(servers);
     let mut refused: BTreeMap<String, u32> = BTreeMap::new();
     let mut answers = 0;
     for client in clients? {
@@ -233,7 +287,8 @@ fn storm(kills: u32, seed: u64) -> Result<String, String> {
     stage.settle(false)?;
     let seconds = since.elapsed().as_secs_f64();
     Ok(format!(
-        "{kills} kills, seed {seed}: {answers} answers, {} in {seconds:.1} s; refused {refused:?}",
+        "{kills} strikes at {ledgers} ledgers, {stepped_down} of which stepped down, seed {seed}: {answers} answers, {} in \
+         {seconds:.1} s; refused {refused:?}",
         stage.tally()
     ))
 }
@@ -243,11 +298,20 @@ fn variable<T: std::str::FromStr>(name: &str) -> Option<T> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name} must be a whole number, not \"{text}\"")))
 }
 
-#[test]
-fn a_storm_of_kills_leaks_loses_and_doubles_nothing() {
+fn brave(keeping: Keeping, ledgers: usize) {
     let (kills, seed) = (variable(KILLS).unwrap_or(KILLS_DEFAULT), variable(SEED).unwrap_or(SEED_DEFAULT));
-    match storm(kills, seed) {
+    match storm(keeping, ledgers, kills, seed) {
         Ok(told) => println!("{told}"),
         Err(fault) => panic!("{fault}\nReplay with: cargo xtask storm --kills {kills} --seed {seed}"),
     }
+}
+
+#[test]
+fn a_storm_of_kills_leaks_loses_and_doubles_nothing() {
+    brave(Keeping::Sqlite, 1);
+}
+
+#[test]
+fn a_storm_of_kills_and_pauses_over_three_ledgers_on_postgres_leaks_loses_and_doubles_nothing() {
+    brave(Keeping::Postgres, LEDGERS);
 }
