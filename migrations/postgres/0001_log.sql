@@ -47,16 +47,25 @@ INSERT INTO head (position, changes) VALUES (0, 0);
 
 CREATE TABLE owners (
     -- A ledger process, as in-flight effects name it: unique to one start of one process.
-    owner       text COLLATE "C" PRIMARY KEY,
+    owner        text COLLATE "C" PRIMARY KEY,
     -- All by the clock of the database.
-    started_at  timestamptz      NOT NULL,
+    started_at   timestamptz      NOT NULL,
     -- Until when it is taken to live, unless it says so again.
-    alive_until timestamptz      NOT NULL,
+    alive_until  timestamptz      NOT NULL,
     -- Since when its appends are refused, for ever. Rows are kept: an owner without one is dead.
-    fenced_at   timestamptz
+    fenced_at    timestamptz,
+    -- Whether it takes its share of the duties.
+    takes_duties boolean          NOT NULL DEFAULT false
 );
 
 CREATE INDEX owners_alive ON owners (alive_until) WHERE fenced_at IS NULL;
+
+CREATE TABLE duties (
+    -- A kind of background work, which one process does at a time.
+    duty  text COLLATE "C" PRIMARY KEY,
+    -- Whose it is; anybody's, where that owner is fenced.
+    owner text COLLATE "C" NOT NULL
+);
 
 CREATE TABLE ledger (
     -- There is one ledger in a schema.

@@ -25,6 +25,7 @@ $$;
 GRANT SELECT, INSERT ON events TO lease_ledger_writer;
 GRANT SELECT, UPDATE ON head TO lease_ledger_writer;
 GRANT SELECT, INSERT, UPDATE ON owners TO lease_ledger_writer;
+GRANT SELECT, INSERT, UPDATE, DELETE ON duties TO lease_ledger_writer;
 GRANT SELECT ON ledger TO lease_ledger_writer;
 GRANT SELECT, INSERT, UPDATE, DELETE ON secret_versions TO lease_ledger_writer;
 

@@ -5,7 +5,7 @@
 use anyhow::Result;
 
 use crate::run::{run, run_words};
-use crate::{licences, tools};
+use crate::{licences, postgres, tools};
 
 /// One step: a command line, with the variables before it.
 struct Step {
@@ -47,20 +47,17 @@ pub(crate) fn test(arguments: &[String]) -> Result<()> {
     };
     words.extend(arguments.iter().map(String::as_str));
     // A snapshot that differs is a failure, never a file to look at later.
-    run_words(&words, &[("INSTA_UPDATE", "no")])?;
+    let server = postgres::Shared::start()?;
+    run_words(&words, &[("INSTA_UPDATE", "no"), (postgres::SERVER_URL, &server.url())])?;
+    drop(server);
     run("cargo test --doc --workspace --locked", &[])
 }
 
-/// The benchmarks of the root package, or one of them.
+/// The benchmarks of the root package, or those of them that are named.
 pub(crate) fn bench(arguments: &[String]) -> Result<()> {
-    match arguments.split_first() {
-        None => run("cargo bench --locked --benches", &[]),
-        Some((name, rest)) => {
-            let mut words = vec!["cargo", "bench", "--locked", "--bench", name, "--"];
-            words.extend(rest.iter().map(String::as_str));
-            run_words(&words, &[])
-        }
-    }
+    let mut words = vec!["cargo", "bench", "--locked", "--bench", "ledger", "--"];
+    words.extend(arguments.iter().map(String::as_str));
+    run_words(&words, &[])
 }
 
 /// Writes every generated file: the tests that compare them write them instead. Such a test has `of_the_code` or

@@ -5,6 +5,7 @@
 mod ci;
 mod crash;
 mod licences;
+mod postgres;
 mod run;
 mod tools;
 
@@ -31,7 +32,7 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "bench",
-        about: "Runs the benchmarks, or the one that is named; they print their figures.",
+        about: "Runs the benchmarks, or those that are named; they print their figures.",
         run: ci::bench,
     },
     Command {

@@ -16,6 +16,7 @@
 //! | a job that has run | as an append where it says that it may run again; else it is rolled back, and who asked for it decides |
 //! | a read, with its connection | it is read again, five times in some 3 seconds, then [`ReadError::Unavailable`] |
 
+mod duties;
 mod failure;
 mod listener;
 mod open;
@@ -49,6 +50,7 @@ use crate::sql::queue::{Request, WAITING_MAX};
 use crate::sql::subscribe::subscribe;
 use crate::sql::{self, QueuedJob, SqlReader, SqlStore, WRITER_GONE, WriterJobError};
 
+pub use self::duties::{PostgresDuties, Work};
 pub use self::open::{OpenError, migrate};
 pub use self::owners::OwnerTimings;
 pub use self::session::InvalidPostgresUrl;
@@ -85,6 +87,7 @@ pub struct PostgresStore {
     head: watch::Receiver<Position>,
     commits: Arc<AtomicU64>,
     known: Arc<Known>,
+    duties: PostgresDuties,
     /// Closed when the writer and what goes with it have ended.
     ended: watch::Receiver<()>,
 }
@@ -100,6 +103,7 @@ impl PostgresStore {
         let (requests, waiting) = mpsc::channel(WAITING_MAX);
         let commits = Arc::new(AtomicU64::new(0));
         let known = Arc::new(Known::new());
+        let duties = PostgresDuties::default();
         let channel = format!("lease_ledger_{}", ledger.0.simple());
         let listener = tokio::spawn(listener::listen(sessions.clone(), channel.clone(), published.clone()));
         let keeper = Keeper {
@@ -107,6 +111,7 @@ impl PostgresStore {
             owner: owner.clone(),
             timings,
             known: Arc::clone(&known),
+            duties: duties.clone(),
             connection: Some(connection),
             unbroken: None,
         };
@@ -137,7 +142,7 @@ impl PostgresStore {
             }
             drop(ending);
         });
-        Ok(Arc::new(Self { ledger, reader, requests, head, commits, known, ended }))
+        Ok(Arc::new(Self { ledger, reader, requests, head, commits, known, duties, ended }))
     }
 
     /// The id that the database got when the ledger was made: what this ledger's labels bear.
@@ -191,6 +196,12 @@ impl PostgresStore {
         F: Future<Output = Result<T, sqlx::Error>>,
     {
         self.reader.again(read).await
+    }
+
+    /// The duties that the processes of this database share.
+    #[must_use]
+    pub fn duties(&self) -> PostgresDuties {
+        self.duties.clone()
     }
 
     async fn ask(&self, request: Request) -> Result<(), AppendError> {

@@ -18,6 +18,7 @@ use lru::LruCache;
 use sqlx::{Connection, PgConnection};
 use tokio::sync::{Notify, watch};
 
+use super::duties::PostgresDuties;
 use super::failure::Fault;
 use super::session::Sessions;
 
@@ -136,6 +137,7 @@ pub(super) struct Keeper {
     pub(super) owner: String,
     pub(super) timings: OwnerTimings,
     pub(super) known: Arc<Known>,
+    pub(super) duties: PostgresDuties,
     pub(super) connection: Option<PgConnection>,
     /// The first and the last renewal of those that succeeded without a break.
     pub(super) unbroken: Option<(Instant, Instant)>,
@@ -144,12 +146,13 @@ pub(super) struct Keeper {
 impl Keeper {
     /// Keeps on until `stop` is set, then says that this process has ended.
     pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) {
-        let known = Arc::clone(&self.known);
+        let (known, duties) = (Arc::clone(&self.known), self.duties.clone());
         let mut next = tokio::time::Instant::now();
         while !*stop.borrow() {
             let renew = tokio::select! {
                 () = tokio::time::sleep_until(next) => true,
                 () = known.asks.notified() => false,
+                () = duties.joined() => false,
                 _ = stop.changed() => break,
             };
             let succeeded = self.look(renew).await;
@@ -198,15 +201,19 @@ impl Keeper {
             None => self.sessions.connect().await?,
         };
         if renew {
+            let asked_at = Instant::now();
             let renewed =
                 sqlx::query(RENEW).bind(&self.owner).bind(self.timings.milliseconds()).execute(&mut connection).await?;
-            if renewed.rows_affected() == 0 {
+            let lives = renewed.rows_affected() == 1;
+            if !lives {
                 self.known.set_fenced();
             }
+            self.duties.set_lives_until(lives.then(|| asked_at + self.timings.time_to_live));
             if self.may_judge() && sqlx::query_scalar(ANY_SILENT).fetch_one(&mut connection).await? {
                 fence_silent(&mut connection).await?;
             }
         }
+        self.duties.share(&mut connection, &self.owner).await?;
         let asked = self.known.not_dead_yet();
         if !asked.is_empty() {
             self.known.learn_dead(sqlx::query_scalar(DEAD).bind(&asked).fetch_all(&mut connection).await?);

@@ -12,3 +12,5 @@ mod rights;
 mod contract {
     lease_stores::store_contract!(lease_stores::contract::postgres::PostgresPlace::new());
 }
+
+mod duties;
