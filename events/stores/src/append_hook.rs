@@ -42,6 +42,11 @@ pub trait WriterJob: Send {
     fn is_repeatable(&self) -> bool {
         false
     }
+
+    /// Whether it writes events itself: then what the writer remembers of the log is forgotten.
+    fn writes_events(&self) -> bool {
+        false
+    }
 }
 
 /// Something that follows appends to the memory store, under its lock.

@@ -14,11 +14,13 @@
 //! - [`sql`]: what the SQL stores share: the queue before their writer, and how a batch is decided.
 //! - [`sqlite`]: one writer with group commit, many readers, several processes on one file.
 //! - [`postgres`]: one writer a process behind one lock, owners that prove that they live, and what a lost connection left.
+//! - [`copy`]: a whole ledger from one SQL store to another, as it is.
 //! - `contract`: what every store must pass.
 
 pub mod append_hook;
 #[cfg(feature = "contract")]
 pub mod contract;
+pub mod copy;
 pub mod memory;
 pub mod postgres;
 pub mod sealed;

@@ -18,6 +18,7 @@
 
 mod duties;
 mod failure;
+pub(crate) mod import;
 mod listener;
 mod open;
 mod owners;

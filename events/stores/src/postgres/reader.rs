@@ -20,7 +20,7 @@ const STREAM_BACKWARDS: &str =
     select_events!("WHERE stream_id = $1 AND stream_revision <= $2 ORDER BY stream_revision DESC LIMIT $3");
 const ALL_FORWARDS: &str = select_events!("WHERE position > $1 ORDER BY position LIMIT $2");
 const ALL_BACKWARDS: &str = select_events!("WHERE position <= $1 ORDER BY position DESC LIMIT $2");
-const HEAD: &str = "SELECT position FROM head";
+pub(super) const HEAD: &str = "SELECT position FROM head";
 
 /// Tries of one read: a restart leaves every pooled connection stale, a failover takes some seconds.
 const TRIES_MAX: u32 = 5;

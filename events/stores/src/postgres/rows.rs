@@ -16,9 +16,9 @@ use crate::sql::batch::Log;
 /// One statement for the batch: the array of each column is one value, whatever the number of rows.
 const INSERT: &str = "INSERT INTO events (position, event_id, stream_id, stream_revision, type, schema_version, company_id, \
     recorded_at, data, metadata) SELECT $1 + place - 1, event_id, stream_id, stream_revision, type, schema_version, company_id, \
-    $2, data, metadata FROM unnest($3::text[], $4::text[], $5::bigint[], $6::text[], $7::integer[], $8::text[], $9::text[], \
-    $10::text[]) WITH ORDINALITY AS batch (event_id, stream_id, stream_revision, type, schema_version, company_id, data, \
-    metadata, place)";
+    recorded_at, data, metadata FROM unnest($2::text[], $3::text[], $4::bigint[], $5::text[], $6::integer[], $7::text[], \
+    $8::text[], $9::text[], $10::text[]) WITH ORDINALITY AS batch (event_id, stream_id, stream_revision, type, schema_version, \
+    company_id, recorded_at, data, metadata, place)";
 /// Listeners hear the new end when the transaction commits.
 const MOVE_HEAD: &str = "WITH moved AS (UPDATE head SET position = $1, changes = changes + 1) \
                          SELECT pg_notify($2, $1::bigint::text)";
@@ -39,7 +39,7 @@ macro_rules! select_events {
 }
 pub(super) use select_events;
 
-/// Writes events whose positions and revisions are decided. All of them bear one time: they were taken at one.
+/// Writes events whose positions and revisions are decided; their positions follow each other.
 pub(super) async fn insert(connection: &mut PgConnection, events: &[RecordedEvent]) -> Result<(), sqlx::Error> {
     let Some(first) = events.first() else { return Ok(()) };
     let ids: Vec<String> = events.iter().map(|event| event.event_id.to_string()).collect();
@@ -48,17 +48,23 @@ pub(super) async fn insert(connection: &mut PgConnection, events: &[RecordedEven
     let revisions: Vec<i64> = events.iter().map(|event| integer(event.stream_revision)).collect();
     let types: Vec<&str> = events.iter().map(|event| &*event.event_type).collect();
     let versions: Vec<i32> = events.iter().map(|event| i32::from(event.schema_version)).collect();
+    // Those of one transaction were taken at one time.
+    let times: Vec<(usize, String)> = events
+        .chunk_by(|one, next| one.recorded_at == next.recorded_at)
+        .map(|alike| (alike.len(), time_text(alike[0].recorded_at)))
+        .collect();
+    let times: Vec<&str> = times.iter().flat_map(|(count, text)| std::iter::repeat_n(text.as_str(), *count)).collect();
     let data: Vec<&str> = events.iter().map(|event| &*event.data).collect();
     let metadata: Vec<&str> = events.iter().map(|event| &*event.metadata).collect();
     sqlx::query(INSERT)
         .bind(integer(first.position.0))
-        .bind(time_text(first.recorded_at))
         .bind(&ids)
         .bind(&streams)
         .bind(&revisions)
         .bind(&types)
         .bind(&versions)
         .bind(&companies)
+        .bind(&times)
         .bind(&data)
         .bind(&metadata)
         .execute(connection)

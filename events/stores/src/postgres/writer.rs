@@ -256,6 +256,9 @@ impl Writer {
                 progress.job_ran = true;
                 job.run(&mut SqlConnection::Postgres(&mut transaction)).await?;
                 sqlx::query(CHANGED).execute(&mut *transaction).await?;
+                if job.writes_events() {
+                    self.memory.forget();
+                }
                 Batch::default()
             }
         };

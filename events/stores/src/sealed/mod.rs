@@ -86,6 +86,9 @@ pub trait SealedStore: Send + Sync {
     /// The one of this id; `None` where there is none.
     async fn get(&self, sealed_id: Uuid) -> Result<Option<Sealed>, SealedError>;
 
+    /// All of them, in the order of their ids.
+    async fn all(&self) -> Result<Vec<Sealed>, SealedError>;
+
     /// Deletes one; that it was not there is no error.
     async fn discard(&self, sealed_id: Uuid) -> Result<(), SealedError>;
 

@@ -58,6 +58,11 @@ impl SealedStore for PostgresSealed {
         row.map_err(|error| SealedError::Unavailable { cause: error.to_string() })?.map(|row| sealed(&row)).transpose()
     }
 
+    async fn all(&self) -> Result<Vec<Sealed>, SealedError> {
+        let rows = self.0.read(|| sqlx::query(ALL).fetch_all(self.0.reader())).await;
+        rows.map_err(|error| SealedError::Unavailable { cause: error.to_string() })?.iter().map(sealed).collect()
+    }
+
     async fn discard(&self, sealed_id: Uuid) -> Result<(), SealedError> {
         self.run(Discard { statement: DISCARD, id: sealed_id }).await.map(drop)
     }

@@ -4,10 +4,12 @@
 //! - `queue`: what waits for the writer, cut into turns.
 //! - `batch`: which of the appends of a turn are taken.
 //! - `subscribe`: the log as it grows.
+//! - `import`: events of another store, written as they are.
 //!
 //! **Invariant:** nothing here speaks SQL; what differs between databases is in their own folders.
 
 pub(crate) mod batch;
+pub(crate) mod import;
 pub(crate) mod queue;
 pub(crate) mod subscribe;
 

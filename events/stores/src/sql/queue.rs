@@ -67,6 +67,11 @@ impl QueuedJob {
         self.0.is_repeatable()
     }
 
+    /// See [`WriterJob::writes_events`].
+    pub(crate) fn writes_events(&self) -> bool {
+        self.0.writes_events()
+    }
+
     /// Gives it back.
     fn answer(self, outcome: Result<(), WriterJobError>) {
         self.0.answer(outcome);
@@ -77,6 +82,7 @@ impl QueuedJob {
 trait Answered: Send {
     async fn run(&mut self, connection: &mut SqlConnection<'_>) -> Result<(), sqlx::Error>;
     fn is_repeatable(&self) -> bool;
+    fn writes_events(&self) -> bool;
     fn answer(self: Box<Self>, outcome: Result<(), WriterJobError>);
 }
 
@@ -94,6 +100,10 @@ impl<J: WriterJob> Answered for Queued<J> {
 
     fn is_repeatable(&self) -> bool {
         self.job.is_repeatable()
+    }
+
+    fn writes_events(&self) -> bool {
+        self.job.writes_events()
     }
 
     fn answer(self: Box<Self>, outcome: Result<(), WriterJobError>) {

@@ -7,6 +7,7 @@
 
 mod failure;
 mod faults;
+pub(crate) mod import;
 mod open;
 mod place;
 mod reader;

@@ -48,7 +48,7 @@ macro_rules! select_events {
 }
 pub(super) use select_events;
 
-/// Writes events whose positions and revisions are decided; all of them bear `recorded_at`.
+/// Writes events whose positions and revisions are decided.
 pub(super) async fn insert(connection: &mut SqliteConnection, events: &[RecordedEvent]) -> Result<(), sqlx::Error> {
     // One time text for all of a transaction's events: they were taken at one time.
     let mut stamp: Option<(DateTime<Utc>, Arc<str>)> = None;

@@ -157,6 +157,9 @@ impl Writer {
             }
             Turn::Job(job) => {
                 job.run(&mut SqlConnection::Sqlite(&mut transaction)).await.map_err(Failed::before_commit)?;
+                if job.writes_events() {
+                    self.memory.forget();
+                }
                 Batch::default()
             }
         };

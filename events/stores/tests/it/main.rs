@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of a test panics where the test fails")]
 
+mod copying;
 mod memory;
 mod model;
 mod postgres;
