@@ -4,6 +4,7 @@ mod bounds;
 mod cycles;
 mod history;
 mod parts;
+mod postgres;
 mod store;
 
 use std::process::ExitCode;
@@ -17,7 +18,7 @@ fn leases_wanted() -> u64 {
 }
 
 fn main() -> ExitCode {
-    let known = ["store", "cycles", "history", "bounds"];
+    let known = ["store", "postgres", "cycles", "history", "bounds"];
     // Cargo hands `--bench` to a benchmark without a harness.
     let names: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
     if let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) {
@@ -29,6 +30,9 @@ fn main() -> ExitCode {
     runtime.block_on(async {
         if wanted("store") {
             store::measure().await;
+        }
+        if wanted("postgres") {
+            postgres::measure().await;
         }
         if wanted("cycles") {
             cycles::measure().await;

@@ -27,11 +27,11 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, QueryBuilder, SqliteConnec
 use crate::parts::{open, rate, resident_mib};
 
 /// Who append at once, and how many rows a bare transaction has.
-const APPENDERS: usize = 128;
+pub(crate) const APPENDERS: usize = 128;
 /// How many leases live in one measurement; each has six events, appended one by one.
-const LEASES: usize = APPENDERS * 96;
+pub(crate) const LEASES: usize = APPENDERS * 96;
 /// How often both sides are measured, in turns.
-const ROUNDS: usize = 5;
+pub(crate) const ROUNDS: usize = 5;
 
 /// Prints the rates and their ratio.
 pub(crate) async fn measure() {

@@ -5,7 +5,7 @@
 use anyhow::Result;
 
 use crate::run::{run, run_words};
-use crate::{licences, tools};
+use crate::{licences, postgres, tools};
 
 /// One step: a command line, with the variables before it.
 struct Step {
@@ -47,7 +47,9 @@ pub(crate) fn test(arguments: &[String]) -> Result<()> {
     };
     words.extend(arguments.iter().map(String::as_str));
     // A snapshot that differs is a failure, never a file to look at later.
-    run_words(&words, &[("INSTA_UPDATE", "no")])?;
+    let server = postgres::Shared::start()?;
+    run_words(&words, &[("INSTA_UPDATE", "no"), (postgres::SERVER_URL, &server.url())])?;
+    drop(server);
     run("cargo test --doc --workspace --locked", &[])
 }
 

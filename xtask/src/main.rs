@@ -5,6 +5,7 @@
 mod ci;
 mod crash;
 mod licences;
+mod postgres;
 mod run;
 mod tools;
 

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 
+use crate::postgres;
 use crate::run::{answers, root, run, run_words};
 
 /// The cargo-nextest that is built where none is there: one that the project's Rust can build.
@@ -28,6 +29,8 @@ const OF_TESTS: &[Program] = &[
     Program { name: "/usr/sbin/sshd", asked: "-V", package: "openssh-server", what_for: "what tests of ssh log in to" },
     Program { name: "node", asked: "--version", package: "nodejs", what_for: "what plugins' workers run on" },
     Program { name: "npm", asked: "--version", package: "npm", what_for: "what installs the plugin SDK" },
+    Program { name: "initdb", asked: "--version", package: "postgresql", what_for: "what makes a PostgreSQL server" },
+    Program { name: "setpriv", asked: "--version", package: "util-linux", what_for: "what starts it as no root" },
 ];
 
 /// Installs what sandboxes need, where it is missing.
@@ -41,7 +44,7 @@ pub(crate) fn install_programs() -> Result<()> {
 }
 
 fn install(programs: impl Iterator<Item = &'static Program>) -> Result<()> {
-    let missing: Vec<&Program> = programs.filter(|program| !answers(program.name, &[program.asked])).collect();
+    let missing: Vec<&Program> = programs.filter(|program| !is_there(program)).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -66,6 +69,11 @@ fn install(programs: impl Iterator<Item = &'static Program>) -> Result<()> {
     };
     run_words(&update, &[]).with_context(hint)?;
     run_words(&install, &[]).with_context(hint)
+}
+
+/// Debian keeps the programs of PostgreSQL's server off the path.
+fn is_there(program: &Program) -> bool {
+    answers(program.name, &[program.asked]) || (program.name == "initdb" && postgres::is_installed())
 }
 
 /// Installs the published plugin SDK, in the versions that `tests/plugins` pins. No script of a package is run.

@@ -37,14 +37,14 @@ pub trait WriterJob: Send {
     /// rolls back.
     async fn run(&mut self, connection: &mut SqlConnection<'_>) -> Result<(), sqlx::Error>;
 
-    /// Whether it writes events itself: then what the writer remembers of the log is forgotten.
-    fn writes_events(&self) -> bool {
-        false
-    }
-
     /// Whether it may be run again after a run that failed, or whose outcome is not known: it then does the same, whether
     /// the first run is there or not. A store in a server does so where the connection was lost. Default: no.
     fn is_repeatable(&self) -> bool {
+        false
+    }
+
+    /// Whether it writes events itself: then what the writer remembers of the log is forgotten.
+    fn writes_events(&self) -> bool {
         false
     }
 }

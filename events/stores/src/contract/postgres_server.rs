@@ -191,7 +191,10 @@ impl Drop for PostgresServer {
 }
 
 /// The folder with `initdb` and `postgres`: on the path, or where Debian puts the newest.
-fn programs() -> Result<PathBuf> {
+///
+/// # Errors
+/// PostgreSQL is not installed.
+pub fn programs() -> Result<PathBuf> {
     let on_path = std::env::var_os("PATH").unwrap_or_default();
     let mut folders: Vec<PathBuf> = std::env::split_paths(&on_path).collect();
     let mut of_debian: Vec<PathBuf> = fs::read_dir("/usr/lib/postgresql")

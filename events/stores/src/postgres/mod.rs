@@ -191,18 +191,18 @@ impl PostgresStore {
         self.known.is_dead(owner)
     }
 
-    /// The duties that the processes of this database share.
-    #[must_use]
-    pub fn duties(&self) -> PostgresDuties {
-        self.duties.clone()
-    }
-
     /// Reads through [`Self::reader`], again where a connection was lost.
     pub(crate) async fn read<T, F>(&self, read: impl Fn() -> F) -> Result<T, ReadError>
     where
         F: Future<Output = Result<T, sqlx::Error>>,
     {
         self.reader.again(read).await
+    }
+
+    /// The duties that the processes of this database share.
+    #[must_use]
+    pub fn duties(&self) -> PostgresDuties {
+        self.duties.clone()
     }
 
     async fn ask(&self, request: Request) -> Result<(), AppendError> {

@@ -62,14 +62,14 @@ impl QueuedJob {
         self.0.run(connection).await
     }
 
-    /// See [`WriterJob::writes_events`].
-    pub(crate) fn writes_events(&self) -> bool {
-        self.0.writes_events()
-    }
-
     /// Whether it may be run again.
     pub(crate) fn is_repeatable(&self) -> bool {
         self.0.is_repeatable()
+    }
+
+    /// See [`WriterJob::writes_events`].
+    pub(crate) fn writes_events(&self) -> bool {
+        self.0.writes_events()
     }
 
     /// Gives it back.
@@ -81,8 +81,8 @@ impl QueuedJob {
 #[async_trait]
 trait Answered: Send {
     async fn run(&mut self, connection: &mut SqlConnection<'_>) -> Result<(), sqlx::Error>;
-    fn writes_events(&self) -> bool;
     fn is_repeatable(&self) -> bool;
+    fn writes_events(&self) -> bool;
     fn answer(self: Box<Self>, outcome: Result<(), WriterJobError>);
 }
 
@@ -98,12 +98,12 @@ impl<J: WriterJob> Answered for Queued<J> {
         self.job.run(connection).await
     }
 
-    fn writes_events(&self) -> bool {
-        self.job.writes_events()
-    }
-
     fn is_repeatable(&self) -> bool {
         self.job.is_repeatable()
+    }
+
+    fn writes_events(&self) -> bool {
+        self.job.writes_events()
     }
 
     fn answer(self: Box<Self>, outcome: Result<(), WriterJobError>) {
