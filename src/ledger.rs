@@ -67,6 +67,7 @@ pub struct Ledger {
     at_stop: Arc<Mutex<Vec<BoxFuture<'static, ()>>>>,
     sweeps: Arc<[Arc<dyn Sweep>]>,
     duties: Arc<dyn Duties>,
+    overtaken: Option<watch::Receiver<bool>>,
     workers: Option<Arc<WorkerHost>>,
     reconciler: Arc<Reconciler>,
 }
@@ -83,6 +84,7 @@ impl Ledger {
             at_stop: Arc::default(),
             sweeps: recovery::standard(&reconciler).into(),
             duties: Arc::new(AllMine),
+            overtaken: None,
             reconciler,
             workers: None,
         }
@@ -98,6 +100,23 @@ impl Ledger {
     #[must_use]
     pub fn sharing(self, duties: Arc<dyn Duties>) -> Self {
         Self { duties, ..self }
+    }
+
+    /// The same ledger, for which another process has taken over once `overtaken` says so.
+    #[must_use]
+    pub fn overtaken_once(self, overtaken: watch::Receiver<bool>) -> Self {
+        Self { overtaken: Some(overtaken), ..self }
+    }
+
+    /// Waits until another process has taken over for this one, which was silent for too long: none of its appends
+    /// succeeds any more, and it should end. For ever where there is no other.
+    pub async fn overtaken(&self) {
+        if let Some(mut overtaken) = self.overtaken.clone()
+            && overtaken.wait_for(|overtaken| *overtaken).await.is_ok()
+        {
+            return;
+        }
+        std::future::pending().await
     }
 
     /// Creates an environment.

@@ -1,10 +1,12 @@
 //! Wiring: the only file that names a concrete store, driver or projection executor, and joins them to a ledger.
 
+mod homes;
+mod store_url;
+
 use std::ffi::OsString;
-use std::fmt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use lease_events::id::LedgerId;
@@ -13,9 +15,11 @@ use lease_events::seam::{Clock, Ids, SystemClock, SystemIds};
 use lease_events::store::EventStore;
 use lease_projections::memory::{MemoryProjections, MemoryReadModel};
 use lease_projections::read_model::ReadModel;
-use lease_projections::sql::{SqliteProjections, SqliteReadModel};
+use lease_projections::sql::{Database, SqlProjections, SqlReadModel};
 use lease_stores::memory::MemoryStore;
-use lease_stores::sealed::{MemorySealed, SqliteSealed};
+use lease_stores::postgres::{OwnerTimings, PostgresDuties, PostgresOptions, PostgresStore};
+use lease_stores::sealed::{MemorySealed, PostgresSealed, SealedStore, SqliteSealed};
+use lease_stores::sql::SqlStore;
 use lease_stores::sqlite::{SqliteOptions, SqliteStore};
 use tokio::sync::mpsc;
 
@@ -36,6 +40,7 @@ use crate::drivers::{Drivers, EnvironmentDriver};
 use crate::ledger::Ledger;
 use crate::processes::crash::{CRASH_AT, InvalidCrashAt, KillAt};
 use crate::processes::owner_files::OwnerFiles;
+use crate::recovery::duties::{Duties, Turn};
 use crate::secrets::SecretProviders;
 use crate::secrets::key::{KeyError, KeySource};
 use crate::secrets::process::forbid_dumps;
@@ -48,45 +53,11 @@ use crate::workers::registry::Registry;
 use crate::workers::supervisor::Timings;
 use crate::workers::{WorkerHost, WorkerHostParts};
 
-/// Where the events are kept, as `--store` spells it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum StoreUrl {
-    /// `sqlite:PATH`: one file on this machine.
-    Sqlite(PathBuf),
-    /// `memory:`: gone when the process ends; for trials.
-    Memory,
-}
+pub use self::homes::{ROLES, StoreStatus, home_for, home_of, migrate, status_of};
+pub use self::store_url::{InvalidStoreUrl, PostgresUrl, StoreUrl};
 
-/// A text that names no store.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("\"{url}\" names no store; give sqlite:PATH, such as sqlite:/var/lib/lease-ledger/ledger.db, or memory:")]
-pub struct InvalidStoreUrl {
-    /// As given.
-    pub url: String,
-}
-
-impl FromStr for StoreUrl {
-    type Err = InvalidStoreUrl;
-
-    fn from_str(url: &str) -> Result<Self, InvalidStoreUrl> {
-        match url.split_once(':') {
-            Some(("sqlite", path)) if !path.trim_start_matches("//").is_empty() => {
-                Ok(Self::Sqlite(path.strip_prefix("//").unwrap_or(path).into()))
-            }
-            Some(("memory", "")) => Ok(Self::Memory),
-            _ => Err(InvalidStoreUrl { url: url.to_owned() }),
-        }
-    }
-}
-
-impl fmt::Display for StoreUrl {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Sqlite(path) => write!(formatter, "sqlite:{}", path.display()),
-            Self::Memory => formatter.write_str("memory:"),
-        }
-    }
-}
+/// How often an owner of a database says that it lives, in its time to live.
+const SIGNS_OF_LIFE: u32 = 5;
 
 /// What a ledger is opened with.
 #[derive(Debug, Clone)]
@@ -102,7 +73,13 @@ pub struct Settings {
     pub plugin_variables: Option<Vec<String>>,
     /// How owed cleanup is tried again, and what is never destroyed by the ledger itself.
     pub care: CareSettings,
+    /// How long a sign of life of this process counts for the others on its database: whoever is silent for longer is taken
+    /// for dead, and what it left is taken over. Default: 10 seconds.
+    pub owner_time_to_live: Duration,
 }
+
+/// The default of [`Settings::owner_time_to_live`]: a paused machine of a cloud comes back in less, mostly.
+pub const OWNER_TIME_TO_LIVE: Duration = Duration::from_secs(10);
 
 /// The sandbox providers that are no plugins'.
 const BUILT_IN_PROVIDERS: [&str; 2] = [bubblewrap::KEY, fake::KEY];
@@ -127,6 +104,24 @@ pub enum OpenError {
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] lease_stores::sqlite::OpenError),
+    /// The database cannot be opened as a store.
+    #[error(transparent)]
+    Database(#[from] lease_stores::postgres::OpenError),
+    /// There is no ledger where one must be.
+    #[error("{store} holds no ledger")]
+    NoLedger {
+        /// The store.
+        store: String,
+    },
+    /// An open store cannot be read.
+    #[error("the store cannot be read: {cause}")]
+    Unreadable {
+        /// What was said.
+        cause: String,
+    },
+    /// Something lasting was to be done with a store that is gone when the process ends.
+    #[error("memory: keeps nothing; give sqlite:PATH or postgres://…")]
+    NotKept,
     /// The projections cannot be prepared.
     #[error(transparent)]
     Projections(#[from] lease_projections::projection::QueryError),
@@ -147,11 +142,12 @@ pub async fn open(settings: &Settings) -> Result<Ledger, OpenError> {
     let ledger = match &settings.store {
         StoreUrl::Memory => MemoryHome::new(&seams).open(seams, &settings.secrets, drivers),
         StoreUrl::Sqlite(path) => {
-            if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-                make_folder(folder)?;
-            }
+            make_folder_of(path)?;
             let owners = declare_owner(path, &seams)?;
             open_sqlite_with(path, Seams { owners, ..seams }, &settings.secrets, drivers).await
+        }
+        StoreUrl::Postgres(url) => {
+            open_postgres_with(url, settings.owner_time_to_live, seams, &settings.secrets, drivers).await
         }
     }?;
     Ok(match hosted {
@@ -249,7 +245,7 @@ pub async fn open_sqlite_with(
     secrets: &SecretSettings,
     drivers: impl FnOnce(Arc<dyn SecretResolver>, LedgerId) -> Result<Drivers, OpenError>,
 ) -> Result<Ledger, OpenError> {
-    let projections = SqliteProjections::new_standard();
+    let projections = SqlProjections::new_standard(Database::Sqlite);
     let store = SqliteStore::open(SqliteOptions {
         path: path.to_owned(),
         clock: Arc::clone(&seams.clock),
@@ -257,14 +253,65 @@ pub async fn open_sqlite_with(
         hook: Some(projections.clone()),
     })
     .await?;
-    let read_model = SqliteReadModel::attach(projections, Arc::clone(&store)).await?;
-    let follower = Arc::clone(&read_model);
     let sealed = Arc::new(SqliteSealed::new(Arc::clone(&store)));
+    open_sql(store.ledger_id(), store, sealed, projections, seams, secrets, drivers).await
+}
+
+/// A ledger in a PostgreSQL database, beside any number of others on it. `owner_time_to_live` as in [`Settings`]; who is
+/// dead, the database knows, and [`Seams::owners`] is not asked.
+pub async fn open_postgres_with(
+    url: &PostgresUrl,
+    owner_time_to_live: Duration,
+    seams: Seams,
+    secrets: &SecretSettings,
+    drivers: impl FnOnce(Arc<dyn SecretResolver>, LedgerId) -> Result<Drivers, OpenError>,
+) -> Result<Ledger, OpenError> {
+    let projections = SqlProjections::new_standard(Database::Postgres);
+    let store = PostgresStore::open(PostgresOptions {
+        url: url.expose().to_owned(),
+        owner: seams.owner.clone(),
+        timings: OwnerTimings { renew_every: owner_time_to_live / SIGNS_OF_LIFE, time_to_live: owner_time_to_live },
+        clock: Arc::clone(&seams.clock),
+        ids: Arc::clone(&seams.ids),
+        hook: Some(projections.clone()),
+    })
+    .await?;
+    let sealed = Arc::new(PostgresSealed::new(Arc::clone(&store)));
+    let (duties, fenced) = (store.duties(), store.fenced());
+    let seams = Seams { owners: store.clone(), ..seams };
+    let ledger = open_sql(store.ledger_id(), store, sealed, projections, seams, secrets, drivers).await?;
+    Ok(ledger.sharing(Arc::new(duties)).overtaken_once(fenced))
+}
+
+/// A ledger on an open SQL store, with its projections, which it catches up from then on.
+async fn open_sql(
+    ledger_id: LedgerId,
+    store: Arc<dyn SqlStore>,
+    sealed: Arc<dyn SealedStore>,
+    projections: Arc<SqlProjections>,
+    seams: Seams,
+    secrets: &SecretSettings,
+    drivers: impl FnOnce(Arc<dyn SecretResolver>, LedgerId) -> Result<Drivers, OpenError>,
+) -> Result<Ledger, OpenError> {
+    let read_model = SqlReadModel::attach(projections, Arc::clone(&store)).await?;
+    let follower = Arc::clone(&read_model);
     let secrets = SecretProviders::granted(secrets, sealed, Arc::clone(&seams.clock), Arc::new(variable))?;
-    let parts = Parts { ledger_id: store.ledger_id(), store, read_model, secrets, seams };
+    let parts = Parts { ledger_id, store, read_model, secrets, seams };
     let ledger = parts.join(drivers)?;
     ledger.in_background(|stopping| async move { follower.follow(stopping.cancelled()).await });
     Ok(ledger)
+}
+
+impl Owners for PostgresStore {
+    fn is_dead(&self, owner: &str) -> bool {
+        self.is_dead(owner)
+    }
+}
+
+impl Duties for PostgresDuties {
+    fn begin(&self, sweep: &'static str) -> Option<Turn> {
+        self.begin(sweep).map(Turn::holding)
+    }
 }
 
 /// A ledger that is gone when the process ends: for trials, and for tests under a simulated clock. Without a key it
@@ -421,6 +468,14 @@ impl Parts {
 /// A variable of this process.
 fn variable(name: &str) -> Option<OsString> {
     std::env::var_os(name)
+}
+
+/// The folder that a file is in.
+fn make_folder_of(path: &Path) -> Result<(), OpenError> {
+    match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        Some(folder) => make_folder(folder),
+        None => Ok(()),
+    }
 }
 
 fn make_folder(path: &Path) -> Result<(), OpenError> {

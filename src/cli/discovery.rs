@@ -55,21 +55,24 @@ pub struct ServeLock {
 
 impl Place {
     /// The place of a store. Links in the path are followed, so that two names of one file are one place.
-    pub fn of(settings: &Settings) -> Result<Self, CliError> {
+    ///
+    /// A database has none: any number of processes use it, and each command opens it itself.
+    pub fn of(settings: &Settings) -> Result<Option<Self>, CliError> {
         let beside = match &settings.store {
             StoreUrl::Sqlite(path) => canonical(path)?,
             StoreUrl::Memory => canonical(&settings.data_dir.join("memory"))?,
+            StoreUrl::Postgres(_) => return Ok(None),
         };
         let suffixed = |suffix: &str| {
             let mut path = beside.clone().into_os_string();
             path.push(suffix);
             PathBuf::from(path)
         };
-        Ok(Self {
+        Ok(Some(Self {
             store: beside.display().to_string(),
             lock: suffixed(".serve.lock"),
             announcement: suffixed(".server.json"),
-        })
+        }))
     }
 
     /// The server that lives on this store, if one does.

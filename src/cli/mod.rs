@@ -24,6 +24,7 @@ pub mod secret;
 pub mod serve;
 pub mod settings;
 pub mod signals;
+pub mod store;
 pub mod transport;
 
 use clap::{Parser, Subcommand};
@@ -66,6 +67,9 @@ enum Command {
     /// Projections: the tables of what is true now
     #[command(subcommand)]
     Projection(projection::ProjectionCommand),
+    /// The store: where the events are
+    #[command(subcommand)]
+    Store(store::StoreCommand),
     /// Run one pass of recovery by hand: see to whatever is due, and tell what was done and why
     Recover,
     /// Compare the ledger with what its providers list, both ways, and see to where they disagree
@@ -126,6 +130,7 @@ async fn dispatch(cli: Cli) -> Result<u8, CliError> {
         Command::Serve(args) => return serve::serve(&args, &global).await.map(|()| Exit::Ok as u8),
         Command::Run(args) => return run::run(args, &global).await,
         Command::Plugin(command) => return plugin::plugin(*command, &global).await,
+        Command::Store(command) => return store::store(&global, command).await,
         command => command,
     };
     let app = App::open(&global).await?;
@@ -137,7 +142,9 @@ async fn dispatch(cli: Cli) -> Result<u8, CliError> {
         Command::Recover => recover::recover(&app).await,
         Command::Reconcile(args) => reconcile::reconcile(&app, &args).await,
         Command::Events(args) => events::events(&app, &args).await,
-        Command::Completions(_) | Command::Serve(_) | Command::Run(_) | Command::Plugin(_) => Ok(Exit::Ok as u8),
+        Command::Completions(_) | Command::Serve(_) | Command::Run(_) | Command::Plugin(_) | Command::Store(_) => {
+            Ok(Exit::Ok as u8)
+        }
     };
     app.transport.close().await;
     result

@@ -41,6 +41,8 @@ pub struct ServeArgs {
     reconcile_every: Duration,
 }
 
+/// How long a process for which another has taken over waits for what it has under way, none of which can be stored.
+const STEP_DOWN_WITHIN: Duration = Duration::from_secs(2);
 /// How long a stop waits for answers to be read by their callers, once everything under way has ended.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
 
@@ -50,17 +52,22 @@ pub async fn serve(args: &ServeArgs, global: &Global) -> Result<(), CliError> {
     http::loopback::check(args.listen).map_err(|error| CliError::Usage(error.to_string()))?;
     let mut signals = Signals::listen()?;
     let settings = Settings { plugin_variables: Some(args.plugin_variable.clone()), ..global.settings()? };
-    let lock = Place::of(&settings)?.lock().await?;
+    let lock = match Place::of(&settings)? {
+        Some(place) => Some(place.lock().await?),
+        None => None,
+    };
     let ledger = wiring::open(&settings).await.map_err(|error| CliError::Unavailable(error.to_string()))?;
     let (listener, address) = listen(args.listen).await?;
     let announcement = Announcement {
         url: format!("http://{address}"),
         pid: std::process::id(),
-        store: lock.store().to_owned(),
+        store: lock.as_ref().map_or_else(|| settings.store.to_string(), |lock| lock.store().to_owned()),
         ledger_id: ledger.ledger_id(),
         started_at: SystemClock.now(),
     };
-    lock.announce(&announcement)?;
+    if let Some(lock) = &lock {
+        lock.announce(&announcement)?;
+    }
 
     ledger.reconcile_every(args.reconcile_every);
     ledger.start_recovery();
@@ -74,6 +81,7 @@ pub async fn serve(args: &ServeArgs, global: &Global) -> Result<(), CliError> {
     let ended = tokio::select! {
         ended = &mut serving => Some(ended),
         _ = signals.next() => None,
+        () = ledger.overtaken() => return step_down(&ledger).await,
     };
     if let Some(ended) = ended {
         ledger.stop().await;
@@ -88,6 +96,18 @@ pub async fn serve(args: &ServeArgs, global: &Global) -> Result<(), CliError> {
             "Stopped at once; what was under way is on record, and is settled by the next start.".to_owned(),
         )),
     }
+}
+
+/// Ends soon: whatever this process has under way is another's, which has taken over.
+async fn step_down(ledger: &Ledger) -> Result<(), CliError> {
+    ledger.refuse_commands();
+    if tokio::time::timeout(STEP_DOWN_WITHIN, ledger.stop()).await.is_err() {
+        tracing::warn!("something is under way still; it is left to the process that has taken over");
+    }
+    Err(CliError::Unavailable(
+        "Another process has taken over for this one, which gave no sign of life for too long; start it again."
+            .to_owned(),
+    ))
 }
 
 /// New commands are refused while those under way are finished, and questions are answered; then connections are closed,

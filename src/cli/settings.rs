@@ -1,6 +1,7 @@
 //! The flags that every command has, and the folder that the ledger keeps its data in.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use lease_events::id::CompanyId;
@@ -10,7 +11,7 @@ use super::duration;
 use super::exit::CliError;
 use crate::secrets::settings::SecretSettings;
 use crate::telemetry::LogFormat;
-use crate::wiring::{CareSettings, Settings, StoreUrl};
+use crate::wiring::{self, CareSettings, Settings, StoreUrl};
 
 /// The company of a ledger that has only one: it need not be named.
 pub const DEFAULT_COMPANY: &str = "00000000-0000-7000-8000-000000000001";
@@ -18,13 +19,19 @@ pub const DEFAULT_COMPANY: &str = "00000000-0000-7000-8000-000000000001";
 /// The ledger's file in the data folder.
 const STORE_FILE: &str = "ledger.db";
 
+/// For how long a sign of life of this process counts, on a database that several share.
+const OWNER_TIME_TO_LIVE: &str = "LEASE_LEDGER_OWNER_TIME_TO_LIVE";
+/// Shorter ones would take a process for dead that only waited for the disk.
+const OWNER_TIME_TO_LIVE_MIN: Duration = Duration::from_millis(500);
+
 /// The flags that every command has.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Global options")]
 pub struct Global {
-    /// Where the events are: sqlite:PATH, or memory: for a trial of `serve` [default: ledger.db in the data folder]
+    /// Where the events are: sqlite:PATH, postgres://USER@HOST/DATABASE, or memory: for a trial of `serve` [default: ledger.db
+    /// in the data folder]
     #[arg(long, global = true, value_name = "URL", env = "LEASE_LEDGER_STORE", hide_env_values = true)]
-    pub store: Option<StoreUrl>,
+    pub store: Option<String>,
     /// The data folder [default: $XDG_STATE_HOME/lease-ledger, else ~/.local/state/lease-ledger]
     #[arg(long, global = true, value_name = "DIR", env = "LEASE_LEDGER_DATA_DIR", hide_env_values = true)]
     pub data_dir: Option<PathBuf>,
@@ -56,11 +63,31 @@ impl Global {
             Some(folder) => folder.clone(),
             None => default_data_dir()?,
         };
-        let store = self.store.clone().unwrap_or_else(|| StoreUrl::Sqlite(data_dir.join(STORE_FILE)));
+        let store = match &self.store {
+            Some(url) => store_url("--store", url)?,
+            None => StoreUrl::Sqlite(data_dir.join(STORE_FILE)),
+        };
         let secrets = SecretSettings::from_variables(|name| std::env::var_os(name));
         let secrets = secrets.map_err(|error| CliError::Usage(error.to_string()))?;
         let care = care(|name| std::env::var(name).ok()).map_err(CliError::Usage)?;
-        Ok(Settings { store, data_dir, secrets, plugin_variables: None, care })
+        let owner_time_to_live = match std::env::var(OWNER_TIME_TO_LIVE) {
+            Ok(text) => owner_time_to_live(&text)?,
+            Err(_) => wiring::OWNER_TIME_TO_LIVE,
+        };
+        Ok(Settings { store, data_dir, secrets, plugin_variables: None, care, owner_time_to_live })
+    }
+}
+
+/// The store that a flag names. It is read here and not by the parser of the command line, which shows what it cannot read.
+pub(super) fn store_url(flag: &str, url: &str) -> Result<StoreUrl, CliError> {
+    url.parse().map_err(|error| CliError::Usage(format!("{flag}: {error}.")))
+}
+
+fn owner_time_to_live(text: &str) -> Result<Duration, CliError> {
+    match duration::parse(text) {
+        Ok(time) if time >= OWNER_TIME_TO_LIVE_MIN => Ok(time),
+        Ok(_) => Err(CliError::Usage(format!("{OWNER_TIME_TO_LIVE}: give at least {OWNER_TIME_TO_LIVE_MIN:?}."))),
+        Err(error) => Err(CliError::Usage(format!("{OWNER_TIME_TO_LIVE}: {error}"))),
     }
 }
 

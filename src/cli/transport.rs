@@ -35,7 +35,8 @@ pub enum Transport {
 impl Transport {
     /// The way to the ledger of these settings: its server, where one lives, else the ledger itself.
     pub async fn open(settings: &Settings) -> Result<Self, CliError> {
-        if let Some(announcement) = Place::of(settings)?.server()? {
+        let server = Place::of(settings)?.map_or(Ok(None), |place| place.server())?;
+        if let Some(announcement) = server {
             tracing::debug!(url = announcement.url, pid = announcement.pid, "a server lives on this store");
             let client = Client::builder(TokioExecutor::new()).build(HttpConnector::new());
             return Ok(Self::Server { announcement, client });

@@ -22,6 +22,7 @@ pub(crate) mod import;
 mod listener;
 mod open;
 mod owners;
+mod processes;
 mod reader;
 mod rows;
 mod session;
@@ -52,9 +53,10 @@ use crate::sql::subscribe::subscribe;
 use crate::sql::{self, QueuedJob, SqlReader, SqlStore, WRITER_GONE, WriterJobError};
 
 pub use self::duties::{PostgresDuties, Work};
-pub use self::open::{OpenError, migrate};
+pub use self::open::{OpenError, holds_ledger, migrate};
 pub use self::owners::OwnerTimings;
-pub use self::session::InvalidPostgresUrl;
+pub use self::processes::{Process, processes};
+pub use self::session::{InvalidPostgresUrl, place_of};
 
 /// What a closed store answers.
 const CLOSED: &str = "it is closed";

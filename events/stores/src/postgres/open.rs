@@ -139,6 +139,14 @@ pub async fn migrate(url: &str, clock: &dyn Clock, ids: &dyn Ids) -> Result<Ledg
     Ok(ready(url, clock, ids).await?.2)
 }
 
+/// Whether a database holds a ledger, of whatever format that this program knows. Changes nothing.
+pub async fn holds_ledger(url: &str) -> Result<bool, OpenError> {
+    let sessions = Sessions::of(url)?;
+    let place = sessions.place();
+    let mut connection = sessions.connect().await.map_err(|fault| explain(&place, fault))?;
+    Ok(format(&mut connection, &place).await? > 0)
+}
+
 async fn ready(url: &str, clock: &dyn Clock, ids: &dyn Ids) -> Result<(Sessions, PgConnection, LedgerId), OpenError> {
     let sessions = Sessions::of(url)?;
     let place = sessions.place();

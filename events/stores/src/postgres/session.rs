@@ -50,6 +50,14 @@ pub struct InvalidPostgresUrl {
     cause: &'static str,
 }
 
+/// The database that an address means, as errors and logs name it: without who logs in and with what.
+///
+/// # Errors
+/// It cannot be read.
+pub fn place_of(url: &str) -> Result<String, InvalidPostgresUrl> {
+    Sessions::of(url).map(|sessions| sessions.place())
+}
+
 /// How to connect.
 #[derive(Clone)]
 pub(super) struct Sessions {
