@@ -7,7 +7,7 @@ use std::sync::Arc;
 use lease_events::id::{CompanyId, LedgerId, SecretId};
 use lease_events::record::Position;
 use lease_events::seam::{Clock as _, Ids, SystemClock, SystemIds};
-use lease_events::store::{Append, Direction, EventStore as _, Expected};
+use lease_events::store::{Append, Direction, Expected};
 use lease_stores::contract::postgres::PostgresPlace;
 use lease_stores::contract::{append, event, stream};
 use lease_stores::copy::{Copied, CopyError, Home, Progress, Stage, copy};
