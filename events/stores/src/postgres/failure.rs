@@ -47,6 +47,11 @@ impl Fault {
             .is_some_and(|code| TRANSIENT.contains(&code) || code.starts_with("08") || code.starts_with("57P"));
         self.lost || of_the_server
     }
+
+    /// Whether the server has this SQLSTATE for it.
+    pub(super) fn is(&self, code: &str) -> bool {
+        self.code.as_deref() == Some(code)
+    }
 }
 
 impl From<sqlx::Error> for Fault {

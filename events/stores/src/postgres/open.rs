@@ -27,6 +27,8 @@ const _: () = assert!(FORMAT.unsigned_abs() as usize == MIGRATIONS.len(), "the f
 
 /// The oldest server that is taken, as it numbers itself.
 const SERVER_MIN: u32 = 150_000;
+/// A migration takes what time it needs, and others wait for it.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL statement_timeout = 0";
 /// The lock that migrations are made under: the bytes `LLdg`, as in the header of a ledger's SQLite file.
 const MIGRATION_LOCK: i64 = 0x4c4c_6467;
 /// How long opening goes on trying while the server starts, or has no connection to spare.
@@ -180,8 +182,7 @@ async fn bring_to_format(
 ) -> Result<LedgerId, OpenError> {
     let failed = |error: sqlx::Error| explain(place, error.into());
     if format(connection, place).await? < MIGRATIONS.len() {
-        let begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
-        let mut transaction = connection.begin_with(begin).await.map_err(failed)?;
+        let mut transaction = connection.begin_with(BEGIN).await.map_err(failed)?;
         sqlx::query("SELECT pg_advisory_xact_lock($1)")
             .bind(MIGRATION_LOCK)
             .execute(&mut *transaction)

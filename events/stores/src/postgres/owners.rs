@@ -32,6 +32,8 @@ const ANY_SILENT: &str =
 /// Whoever waits for the lock of the head here does not renew its own life meanwhile: it gives up in time, and tries again.
 const LOCK_HEAD: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL lock_timeout = '1s'; \
                          SELECT FROM head FOR UPDATE";
+/// The SQLSTATE of a wait for a lock that was given up.
+const LOCK_NOT_AVAILABLE: &str = "55P03";
 const FENCE_SILENT: &str = "UPDATE owners SET fenced_at = clock_timestamp() \
                             WHERE fenced_at IS NULL AND alive_until < clock_timestamp() RETURNING owner";
 const FENCE_ONE: &str = "UPDATE owners SET fenced_at = clock_timestamp() WHERE owner = $1 AND fenced_at IS NULL";
@@ -210,7 +212,11 @@ impl Keeper {
             }
             self.duties.set_lives_until(lives.then(|| asked_at + self.timings.time_to_live));
             if self.may_judge() && sqlx::query_scalar(ANY_SILENT).fetch_one(&mut connection).await? {
-                fence_silent(&mut connection).await?;
+                match fence_silent(&mut connection).await.map_err(Fault::from) {
+                    // The head is busy: that is no break. The connection is dropped with its failed transaction.
+                    Err(fault) if fault.is(LOCK_NOT_AVAILABLE) => return Ok(()),
+                    fenced => fenced?,
+                }
             }
         }
         self.duties.share(&mut connection, &self.owner).await?;

@@ -2,7 +2,7 @@
 //! connection is read again, a few times.
 
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lease_events::record::{Position, RecordedEvent, StreamId};
 use lease_events::store::{Direction, READ_EVENTS_MAX, ReadError};
@@ -26,6 +26,8 @@ pub(super) const HEAD: &str = "SELECT position FROM head";
 const TRIES_MAX: u32 = 5;
 /// The pause before the second; it doubles, to some 3 seconds in all.
 const PAUSE: Duration = Duration::from_millis(200);
+/// No try begins later than this: where no connection can be had, a single one takes its time.
+const TRY_WITHIN: Duration = Duration::from_secs(5);
 
 /// The read-only connections, and how to tell that others may be as stale as one that failed.
 #[derive(Clone)]
@@ -72,13 +74,14 @@ impl Reader {
     where
         F: Future<Output = Result<T, sqlx::Error>>,
     {
+        let began = Instant::now();
         let mut tries = 1;
         loop {
             let fault = match read().await {
                 Ok(found) => return Ok(found),
                 Err(error) => Fault::from(error),
             };
-            if !fault.is_transient() || tries == TRIES_MAX {
+            if !fault.is_transient() || tries == TRIES_MAX || began.elapsed() > TRY_WITHIN {
                 return Err(ReadError::Unavailable { cause: fault.cause });
             }
             self.sessions.distrust();

@@ -19,7 +19,7 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 /// most three connections more.
 const READERS_MAX: u32 = 8;
 /// How long a read waits for its turn, or for a connection.
-const READER_PATIENCE: Duration = Duration::from_secs(10);
+const READER_PATIENCE: Duration = Duration::from_secs(5);
 /// Readers that stood idle for so long are closed; they would only take the server's memory.
 const READER_IDLE: Duration = Duration::from_mins(5);
 /// A reader that stood idle for so long is asked whether it lives before it is used.

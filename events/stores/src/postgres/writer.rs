@@ -128,10 +128,15 @@ impl Progress {
     /// What is found to be there, and was sent by an earlier try, is no repetition. Where none of it is there, that try
     /// has written nothing, since the lock that it held is ours now.
     fn recognise(&mut self, batch: &mut Batch) {
+        let unanswered = &self.unanswered;
+        let was_sent = |event: &RecordedEvent| {
+            let at = unanswered.binary_search_by_key(&event.position, |sent| sent.position);
+            at.is_ok_and(|at| unanswered[at] == *event)
+        };
         let mut there = false;
         for answer in &mut batch.answers {
             if let Answer::Repeated(events) = answer
-                && events.iter().all(|event| self.unanswered.contains(event))
+                && events.iter().all(was_sent)
             {
                 *answer = Answer::Confirmed(std::mem::take(events));
                 there = true;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lease_events::record::Position;
-use lease_events::store::{AppendError, Direction, EventStore, Expected};
+use lease_events::store::{AppendError, Direction, EventStore, Expected, ReadError};
 use lease_stores::contract::postgres::PostgresPlace;
 use lease_stores::contract::postgres_server::{Durability, PostgresServer};
 use lease_stores::contract::{append, stream};
@@ -177,8 +177,9 @@ async fn a_server_that_stays_away_is_unavailable_within_the_bound_and_soon_after
     store.append(append("a", Expected::NoStream, &["0"])).await.unwrap();
     server.crash().unwrap();
     let began = std::time::Instant::now();
-    let refused = store.append(append("a", Expected::Exact(0), &["1"])).await;
+    let (refused, unread) = tokio::join!(store.append(append("a", Expected::Exact(0), &["1"])), store.head());
     assert!(matches!(refused, Err(AppendError::Unavailable { .. })), "{refused:?}");
+    assert!(matches!(unread, Err(ReadError::Unavailable { .. })), "{unread:?}");
     assert!((Duration::from_secs(5)..Duration::from_secs(20)).contains(&began.elapsed()), "{:?}", began.elapsed());
     let began = std::time::Instant::now();
     store.append(append("a", Expected::Exact(0), &["1"])).await.unwrap_err();
