@@ -13,6 +13,7 @@ mod run;
 mod secret;
 mod serve;
 mod stop;
+mod store;
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};

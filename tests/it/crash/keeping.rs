@@ -13,12 +13,14 @@ use lease_stores::sqlite::{SqliteOptions, SqliteStore};
 const TIME_TO_LIVE: &str = "600ms";
 
 /// What a world keeps its events in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) enum Keeping {
     /// A SQLite file in the data folder.
     Sqlite,
-    /// A database of its own on a PostgreSQL server.
+    /// A database of its own on the PostgreSQL server of the tests.
     Postgres,
+    /// A database of its own on the server of this address, which a test stops and starts.
+    PostgresAt(String),
 }
 
 /// The place of one world's events.
@@ -33,6 +35,7 @@ impl Keeping {
         match self {
             Self::Sqlite => Kept::File(data.join("ledger.db")),
             Self::Postgres => Kept::Database(PostgresPlace::new()),
+            Self::PostgresAt(url) => Kept::Database(PostgresPlace::on(url)),
         }
     }
 }

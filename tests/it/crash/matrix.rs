@@ -75,7 +75,7 @@ fn is_found_later(site: Site, scene: &Scene, point: CrashPoint) -> bool {
 }
 
 /// Plays a group on these providers, and prints its part of the table.
-fn matrix(group: Group, sites: &[Site], keeping: Keeping) {
+fn matrix(group: Group, sites: &[Site], keeping: &Keeping) {
     let of_group = SCENES.iter().filter(|scene| scene.group == group);
     let worlds: Vec<(Site, &Scene)> = of_group
         .flat_map(|scene| scene.sites.iter().filter(|site| sites.contains(site)).map(move |site| (*site, scene)))
@@ -88,7 +88,7 @@ fn matrix(group: Group, sites: &[Site], keeping: Keeping) {
                 loop {
                     let next = left.lock().expect("nobody panics with it").next();
                     let Some((site, scene)) = next else { return };
-                    let rows = play(*site, keeping, scene);
+                    let rows = play(*site, keeping.clone(), scene);
                     played.lock().expect("nobody panics with it").push(rows);
                 }
             });
@@ -118,70 +118,70 @@ fn no_crash_point_is_left_out() {
 
 #[test]
 fn a_server_may_die_at_any_point_of_an_acquire_of_bubblewrap() {
-    matrix(Group::Acquires, &[Site::Bubblewrap], Keeping::Sqlite);
+    matrix(Group::Acquires, &[Site::Bubblewrap], &Keeping::Sqlite);
 }
 
 #[test]
 fn a_server_may_die_at_any_point_of_an_acquire_of_records() {
-    matrix(Group::Acquires, &[Site::Fake], Keeping::Sqlite);
+    matrix(Group::Acquires, &[Site::Fake], &Keeping::Sqlite);
 }
 
 #[test]
 fn a_server_may_die_at_any_point_of_an_acquire_of_a_plugin() {
-    matrix(Group::Acquires, &[Site::Worker], Keeping::Sqlite);
+    matrix(Group::Acquires, &[Site::Worker], &Keeping::Sqlite);
 }
 
 #[test]
 fn a_server_may_die_at_any_point_of_a_release_of_bubblewrap() {
-    matrix(Group::Ends, &[Site::Bubblewrap], Keeping::Sqlite);
+    matrix(Group::Ends, &[Site::Bubblewrap], &Keeping::Sqlite);
 }
 
 #[test]
 fn a_server_may_die_at_any_point_of_a_release_of_records() {
-    matrix(Group::Ends, &[Site::Fake], Keeping::Sqlite);
+    matrix(Group::Ends, &[Site::Fake], &Keeping::Sqlite);
 }
 
 #[test]
 fn a_server_may_die_at_any_point_of_a_release_of_a_plugin() {
-    matrix(Group::Ends, &[Site::Worker], Keeping::Sqlite);
+    matrix(Group::Ends, &[Site::Worker], &Keeping::Sqlite);
 }
 
 #[test]
 fn a_server_may_die_at_any_point_of_work_on_a_lease() {
-    matrix(Group::Work, &on_all_or_one(), Keeping::Sqlite);
+    matrix(Group::Work, &on_all_or_one(), &Keeping::Sqlite);
 }
 
 #[test]
 fn a_server_may_die_at_any_point_of_a_command_that_needs_no_provider() {
-    matrix(Group::Care, &[Site::Fake], Keeping::Sqlite);
+    matrix(Group::Care, &[Site::Fake], &Keeping::Sqlite);
 }
 
 #[test]
 fn a_server_may_die_at_any_point_of_recovery() {
-    matrix(Group::Recovery, &on_all_or_one(), Keeping::Sqlite);
+    matrix(Group::Recovery, &on_all_or_one(), &Keeping::Sqlite);
 }
 
 #[test]
 fn a_server_on_postgres_may_die_at_any_point_of_an_acquire() {
-    matrix(Group::Acquires, &on_all_or_one(), Keeping::Postgres);
+    matrix(Group::Acquires, &on_all_or_one(), &Keeping::Postgres);
 }
 
 #[test]
 fn a_server_on_postgres_may_die_at_any_point_of_a_release() {
-    matrix(Group::Ends, &on_all_or_one(), Keeping::Postgres);
+    matrix(Group::Ends, &on_all_or_one(), &Keeping::Postgres);
 }
 
 #[test]
 fn a_server_on_postgres_may_die_at_any_point_of_work_on_a_lease() {
-    matrix(Group::Work, &on_all_or_one(), Keeping::Postgres);
+    matrix(Group::Work, &on_all_or_one(), &Keeping::Postgres);
 }
 
 #[test]
 fn a_server_on_postgres_may_die_at_any_point_of_a_command_that_needs_no_provider() {
-    matrix(Group::Care, &[Site::Fake], Keeping::Postgres);
+    matrix(Group::Care, &[Site::Fake], &Keeping::Postgres);
 }
 
 #[test]
 fn a_server_on_postgres_may_die_at_any_point_of_recovery() {
-    matrix(Group::Recovery, &on_all_or_one(), Keeping::Postgres);
+    matrix(Group::Recovery, &on_all_or_one(), &Keeping::Postgres);
 }

@@ -7,6 +7,7 @@ mod keeping;
 mod matrix;
 mod program;
 mod scenes;
+mod shared;
 mod sites;
 mod stage;
 mod storm;

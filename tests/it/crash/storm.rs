@@ -196,7 +196,7 @@ impl Client<'_> {
 }
 
 /// The servers of a storm, which are struck one after the other.
-struct Fleet<'a> {
+pub(super) struct Fleet<'a> {
     home: &'a Home,
     servers: Vec<Server>,
     addresses: &'a Mutex<Vec<String>>,
@@ -206,7 +206,7 @@ struct Fleet<'a> {
 }
 
 impl Fleet<'_> {
-    /// Strikes so many times.
+    /// Kills or pauses one of them, so many times.
     fn strike(&mut self, kills: u32) {
         for _ in 0..kills {
             std::thread::sleep(self.moment(&LIFE_MS));
@@ -227,7 +227,8 @@ impl Fleet<'_> {
         }
     }
 
-    fn moment(&mut self, range: &std::ops::Range<u64>) -> Duration {
+    /// A time that the seed decides.
+    pub(super) fn moment(&mut self, range: &std::ops::Range<u64>) -> Duration {
         let span = usize::try_from(range.end - range.start).expect("milliseconds");
         Duration::from_millis(range.start + self.dice.below(span) as u64)
     }
@@ -242,7 +243,13 @@ impl Fleet<'_> {
     }
 }
 
-fn storm(keeping: Keeping, ledgers: usize, kills: u32, seed: u64) -> Result<String, String> {
+/// A storm over so many ledgers, whose blows are dealt while clients ask; then the audit.
+pub(super) fn storm(
+    keeping: Keeping,
+    ledgers: usize,
+    seed: u64,
+    deal: impl FnOnce(&mut Fleet<'_>),
+) -> Result<String, String> {
     let since = Instant::now();
     let mut stage = Stage::new(Site::Fake, keeping);
     let environments: Vec<String> = environments()
@@ -269,7 +276,7 @@ fn storm(keeping: Keeping, ledgers: usize, kills: u32, seed: u64) -> Result<Stri
                 scope.spawn(|| client.run())
             })
             .collect();
-        fleet.strike(kills);
+        deal(&mut fleet);
         over.store(true, Ordering::SeqCst);
         let clients: Result<Vec<_>, _> = clients.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
         clients.map_err(|panic| panic.downcast_ref::<String>().cloned().unwrap_or_default())
@@ -287,8 +294,7 @@ fn storm(keeping: Keeping, ledgers: usize, kills: u32, seed: u64) -> Result<Stri
     stage.settle(false)?;
     let seconds = since.elapsed().as_secs_f64();
     Ok(format!(
-        "{kills} strikes at {ledgers} ledgers, {stepped_down} of which stepped down, seed {seed}: {answers} answers, {} in \
-         {seconds:.1} s; refused {refused:?}",
+        "{ledgers} ledgers, {stepped_down} stepped down, seed {seed}: {answers} answers, {} in {seconds:.1} s; refused {refused:?}",
         stage.tally()
     ))
 }
@@ -300,7 +306,7 @@ fn variable<T: std::str::FromStr>(name: &str) -> Option<T> {
 
 fn brave(keeping: Keeping, ledgers: usize) {
     let (kills, seed) = (variable(KILLS).unwrap_or(KILLS_DEFAULT), variable(SEED).unwrap_or(SEED_DEFAULT));
-    match storm(keeping, ledgers, kills, seed) {
+    match storm(keeping, ledgers, seed, |fleet| fleet.strike(kills)) {
         Ok(told) => println!("{told}"),
         Err(fault) => panic!("{fault}\nReplay with: cargo xtask storm --kills {kills} --seed {seed}"),
     }
