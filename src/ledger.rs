@@ -23,6 +23,7 @@ use lease_events::secret::SecretState;
 use lease_events::store::{Direction, Subscription};
 use lease_projections::read_model::ReadModel;
 use serde::Serialize;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
@@ -116,7 +117,7 @@ impl Ledger {
         {
             return;
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// Creates an environment.

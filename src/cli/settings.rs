@@ -28,8 +28,8 @@ const OWNER_TIME_TO_LIVE_MIN: Duration = Duration::from_millis(500);
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Global options")]
 pub struct Global {
-    /// Where the events are: sqlite:PATH, postgres://USER@HOST/DATABASE, or memory: for a trial of `serve` [default: ledger.db
-    /// in the data folder]
+    /// Where the events are: sqlite:PATH, postgres:… (docs/postgres.md), or memory: for a trial of `serve` [default: ledger.db in
+    /// the data folder]
     #[arg(long, global = true, value_name = "URL", env = "LEASE_LEDGER_STORE", hide_env_values = true)]
     pub store: Option<String>,
     /// The data folder [default: $XDG_STATE_HOME/lease-ledger, else ~/.local/state/lease-ledger]

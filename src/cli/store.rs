@@ -26,7 +26,7 @@ pub enum StoreCommand {
 /// `store copy`.
 #[derive(Debug, Args)]
 pub struct CopyArgs {
-    /// The store to copy: sqlite:PATH, or postgres://USER@HOST/DATABASE
+    /// The store to copy: sqlite:PATH, or the address of a database, as docs/postgres.md says
     #[arg(long, value_name = "URL", env = "LEASE_LEDGER_COPY_FROM", hide_env_values = true)]
     from: String,
     /// Where to: an empty or new one, or an earlier copy of the same ledger

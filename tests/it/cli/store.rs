@@ -1,12 +1,34 @@
 //! `store …`, and the main job on a database: the same commands, another `--store`.
 
+use std::io::Write;
+use std::process::Stdio;
+
 use lease_stores::contract::postgres::PostgresPlace;
 
 use super::{Ended, Home, text};
+use serde_json::Value;
+
+/// 32 bytes in base64.
+const KEY: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
 
 /// The path of the store that a home has by default.
 fn file(home: &Home) -> String {
     format!("sqlite:{}", home.folder.path().join("ledger.db").display())
+}
+
+/// Runs it, and asserts that it is done. The server of the tests does not sync, of which a ledger warns.
+#[track_caller]
+fn done(home: &Home, arguments: &[&str]) -> String {
+    let ended = home.run(arguments);
+    assert_eq!(ended.code, 0, "{arguments:?}: {}", ended.stderr);
+    ended.stdout
+}
+
+/// As [`done`], with `--json`.
+#[track_caller]
+fn json(home: &Home, arguments: &[&str]) -> Vec<Value> {
+    let printed = done(home, &[&["--json"], arguments].concat());
+    printed.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
 #[test]
@@ -15,9 +37,9 @@ fn the_main_job_runs_on_postgres() {
     let url = place.url();
     let ended = home.run(&["--store", &url, "run", "--driver", "local", "--", "echo", "hello"]);
     assert_eq!((ended.code, ended.stdout.as_str()), (0, "hello\n"), "{}", ended.stderr);
-    let leases = home.json(&["--store", &url, "lease", "list"]);
+    let leases = json(&home, &["--store", &url, "lease", "list"]);
     assert_eq!((leases.len(), text(&leases[0], "status")), (1, "released"));
-    let verified = home.done(&["--store", &url, "projection", "verify", "current_leases"]);
+    let verified = done(&home, &["--store", &url, "projection", "verify", "current_leases"]);
     assert!(verified.contains("current_leases is what its events make: 1 rows compared"), "{verified}");
     assert!(!home.folder.path().join("ledger.db").exists(), "nothing is kept in a file");
 }
@@ -30,7 +52,7 @@ fn servers_on_one_database_are_no_conflict_and_the_status_names_them() {
     let servers = [home.start(&serve), home.start(&serve)];
     let deadline = std::time::Instant::now() + std::time::Duration::from_mins(1);
     loop {
-        let status = home.json(&["--store", &url, "store", "status"]).remove(0);
+        let status = json(&home, &["--store", &url, "store", "status"]).remove(0);
         let duties: Vec<usize> = status["processes"]
             .as_array()
             .expect("a list")
@@ -50,21 +72,24 @@ fn servers_on_one_database_are_no_conflict_and_the_status_names_them() {
 fn a_ledger_is_copied_to_a_database_and_back() {
     let (home, place) = (Home::new(), PostgresPlace::new());
     for word in ["one", "two"] {
-        home.done(&["run", "--driver", "local", "--", "echo", word]);
+        done(&home, &["run", "--driver", "local", "--", "echo", word]);
     }
-    assert_eq!(home.run_with_input(&["secret", "set", "key"], b"a value that is kept").code, 0);
+    let mut set = home.program(&["secret", "set", "key"]);
+    let mut set = set.env("LEASE_LEDGER_SECRET_KEY", KEY).stdin(Stdio::piped()).spawn().expect("the program starts");
+    set.stdin.take().expect("a pipe").write_all(b"a value that is kept").expect("it reads its input");
+    assert!(set.wait().expect("it ends").success());
     let (url, file) = (place.url(), file(&home));
-    let copied = home.done(&["store", "copy", "--from", &file, "--to", &url]);
+    let copied = done(&home, &["store", "copy", "--from", &file, "--to", &url]);
     assert!(copied.starts_with("Copied ") && copied.contains("read again, they are equal"), "{copied}");
-    let again = home.json(&["store", "copy", "--from", &file, "--to", &url]).remove(0);
+    let again = json(&home, &["store", "copy", "--from", &file, "--to", &url]).remove(0);
     assert_eq!((&again["foundThere"], &again["sourceMovedOn"]), (&again["events"], &false.into()));
     let back = format!("sqlite:{}", home.folder.path().join("back.db").display());
-    home.done(&["store", "copy", "--from", &url, "--to", &back]);
-    let events = home.done(&["events"]);
+    done(&home, &["store", "copy", "--from", &url, "--to", &back]);
+    let events = done(&home, &["events"]);
     for store in [&url, &back] {
-        assert_eq!(home.done(&["--store", store, "events"]), events);
-        home.done(&["--store", store, "projection", "verify", "current_leases"]);
-        let status = home.json(&["--store", store, "store", "status"]).remove(0);
+        assert_eq!(done(&home, &["--store", store, "events"]), events);
+        done(&home, &["--store", store, "projection", "verify", "current_leases"]);
+        let status = json(&home, &["--store", store, "store", "status"]).remove(0);
         assert_eq!((&status["ledgerId"], &status["position"]), (&again["ledgerId"], &again["events"]));
     }
 }
@@ -73,7 +98,7 @@ fn a_ledger_is_copied_to_a_database_and_back() {
 fn what_cannot_be_copied_is_refused_in_a_sentence() {
     let (home, other, place) = (Home::new(), Home::new(), PostgresPlace::new());
     for home in [&home, &other] {
-        home.done(&["run", "--driver", "local", "--", "true"]);
+        done(home, &["run", "--driver", "local", "--", "true"]);
     }
     let (from, to, url) = (file(&home), file(&other), place.url());
     let refused = |arguments: &[&str], code: i32, sentence: &str| {

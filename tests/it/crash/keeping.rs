@@ -27,6 +27,8 @@ pub(super) enum Keeping {
 pub(super) enum Kept {
     File(std::path::PathBuf),
     Database(PostgresPlace),
+    /// On a server that a test stops and starts.
+    StoppedAtTimes(PostgresPlace),
 }
 
 impl Keeping {
@@ -35,7 +37,7 @@ impl Keeping {
         match self {
             Self::Sqlite => Kept::File(data.join("ledger.db")),
             Self::Postgres => Kept::Database(PostgresPlace::new()),
-            Self::PostgresAt(url) => Kept::Database(PostgresPlace::on(url)),
+            Self::PostgresAt(url) => Kept::StoppedAtTimes(PostgresPlace::on(url)),
         }
     }
 }
@@ -45,10 +47,15 @@ impl Kept {
     pub(super) fn variables(&self) -> Vec<(&'static str, String)> {
         match self {
             Self::File(path) => vec![("LEASE_LEDGER_STORE", format!("sqlite:{}", path.display()))],
-            Self::Database(place) => {
+            Self::Database(place) | Self::StoppedAtTimes(place) => {
                 vec![("LEASE_LEDGER_STORE", place.url()), ("LEASE_LEDGER_OWNER_TIME_TO_LIVE", TIME_TO_LIVE.to_owned())]
             }
         }
+    }
+
+    /// Whether the store goes away at times.
+    pub(super) fn is_stopped_at_times(&self) -> bool {
+        matches!(self, Self::StoppedAtTimes(_))
     }
 
     /// The whole log, read beside whoever serves it.
@@ -61,7 +68,7 @@ impl Kept {
                     let options = SqliteOptions { path: path.clone(), clock, ids, hook: None };
                     SqliteStore::open(options).await.expect("the store opens")
                 }
-                Self::Database(place) => place.store().await,
+                Self::Database(place) | Self::StoppedAtTimes(place) => place.store().await,
             };
             let mut log: Vec<RecordedEvent> = Vec::new();
             loop {

@@ -47,6 +47,7 @@ impl World {
             data_dir: folder.path().join("data"),
             secrets: SecretSettings { key: Some(KeySource::random()), ..SecretSettings::default() },
             care: CareSettings::default(),
+            owner_time_to_live: wiring::OWNER_TIME_TO_LIVE,
             plugin_variables: None,
         };
         Self { ledger: wiring::open(&settings).await.expect("it opens"), folder }
