@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use lease_events::id::LedgerId;
 use lease_events::record::{Position, RecordedEvent};
-use lease_events::store::{AppendError, Direction, READ_EVENTS_MAX, ReadError};
+use lease_events::store::{Direction, READ_EVENTS_MAX, ReadError};
 
 use crate::sealed::{SealedError, SealedStore};
 use crate::sql::import::ImportPage;
@@ -150,15 +150,8 @@ async fn write(
     while let Some(last) = page.last().map(|event| event.position) {
         let job = target.store.run_on_writer(ImportPage::new(page));
         let (written, next) = tokio::join!(job, self::page(source, last));
-        match written {
-            Ok(written) => {
-                if let Some(at) = written.ends_at() {
-                    return Err(CopyError::InUse { at });
-                }
-            }
-            // The outcome of a commit may be open: what counts is where the target ends.
-            Err(WriterJobError::Store(AppendError::OutcomeUnknown { .. })) if target.store.head().await? == last => {}
-            Err(error) => return Err(error.into()),
+        if let Some(at) = written?.ends_at() {
+            return Err(CopyError::InUse { at });
         }
         done = last;
         page = next?;

@@ -36,6 +36,10 @@ impl WriterJob for ImportPage {
             SqlConnection::Sqlite(connection) => sqlite::import::head(connection).await?,
             SqlConnection::Postgres(connection) => postgres::import::head(connection).await?,
         };
+        if head == last.position {
+            // An earlier run of this very page, whose answer was lost.
+            return Ok(());
+        }
         if head.0 + 1 != first.position.0 {
             self.ends_at = Some(head);
             return Ok(());
@@ -49,6 +53,10 @@ impl WriterJob for ImportPage {
     }
 
     fn writes_events(&self) -> bool {
+        true
+    }
+
+    fn is_repeatable(&self) -> bool {
         true
     }
 }
