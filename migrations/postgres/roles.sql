@@ -16,7 +16,8 @@ BEGIN
             NULL;
         END;
     END LOOP;
-    -- The schema that this is run in; what is made in it by the writer later is for the analyst to read.
+    -- The schema that this is run in. The projections' tables are granted to these roles as they are made; those that were
+    -- made before are with the next rebuild.
     EXECUTE format('GRANT USAGE ON SCHEMA %I TO lease_ledger_writer, lease_ledger_auditor, lease_ledger_analyst', current_schema());
     EXECUTE format('GRANT CREATE ON SCHEMA %I TO lease_ledger_writer', current_schema());
 END

@@ -104,6 +104,17 @@ impl PostgresServer {
         self.stop("QUIT")
     }
 
+    /// Crashes it and starts it as a standby, which takes no writes until `SELECT pg_promote()`: as a failover does to a
+    /// primary.
+    ///
+    /// # Errors
+    /// It does not run, or does not start.
+    pub fn demote(&mut self) -> Result<()> {
+        self.crash()?;
+        File::create(self.data().join("standby.signal"))?;
+        self.run()
+    }
+
     /// Starts it again after [`Self::crash`]; what was committed is replayed.
     ///
     /// # Errors
@@ -155,7 +166,7 @@ impl PostgresServer {
             }
             // Its eighth line tells the state of the server.
             let ready = fs::read_to_string(&state)
-                .is_ok_and(|text| text.lines().nth(7).is_some_and(|line| line.trim() == "ready"));
+                .is_ok_and(|text| text.lines().nth(7).is_some_and(|line| ["ready", "standby"].contains(&line.trim())));
             if ready {
                 return Ok(());
             }

@@ -28,7 +28,7 @@ const _: () = assert!(FORMAT.unsigned_abs() as usize == MIGRATIONS.len(), "the f
 /// The oldest server that is taken, as it numbers itself.
 const SERVER_MIN: u32 = 150_000;
 /// A migration takes what time it needs, and others wait for it.
-const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL statement_timeout = 0";
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = 0";
 /// The lock that migrations are made under: the bytes `LLdg`, as in the header of a ledger's SQLite file.
 const MIGRATION_LOCK: i64 = 0x4c4c_6467;
 /// How long opening goes on trying while the server starts, or has no connection to spare.

@@ -30,7 +30,7 @@ const RENEW: &str = "UPDATE owners SET alive_until = clock_timestamp() + $2 * in
 const ANY_SILENT: &str =
     "SELECT EXISTS (SELECT FROM owners WHERE fenced_at IS NULL AND alive_until < clock_timestamp())";
 /// Whoever waits for the lock of the head here does not renew its own life meanwhile: it gives up in time, and tries again.
-const LOCK_HEAD: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL lock_timeout = '1s'; \
+const LOCK_HEAD: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '1s'; \
                          SELECT FROM head FOR UPDATE";
 /// The SQLSTATE of a wait for a lock that was given up.
 const LOCK_NOT_AVAILABLE: &str = "55P03";

@@ -50,7 +50,7 @@ const APPENDS_PATIENCE: Duration = Duration::from_secs(15);
 const JOB_PATIENCE: Duration = Duration::from_secs(90);
 
 /// One round trip: the lock is taken, and what comes after it sees everything that was committed before.
-const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SELECT FROM head FOR UPDATE";
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT FROM head FOR UPDATE";
 const LOOK_AROUND: &str = "SELECT head.position, head.changes, owners.owner IS NULL OR owners.fenced_at IS NOT NULL \
                            FROM head LEFT JOIN owners ON owners.owner = $1";
 /// A job may make an index, or drop a table: it is given more time than an append.

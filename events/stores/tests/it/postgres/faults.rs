@@ -187,3 +187,22 @@ async fn a_server_that_stays_away_is_unavailable_within_the_bound_and_soon_after
     server.run().unwrap();
     assert_eq!(store.append(append("a", Expected::Exact(0), &["1"])).await.unwrap().position(), Position(2));
 }
+
+#[tokio::test]
+async fn a_primary_that_was_demoted_is_waited_for_until_there_is_one_again() {
+    let mut server = PostgresServer::start(Durability::Fast).unwrap();
+    let place = PostgresPlace::on(server.url("postgres"));
+    let store = place.store().await;
+    store.append(append("a", Expected::NoStream, &["0"])).await.unwrap();
+    server.demote().unwrap();
+    // It answers reads, and refuses writes.
+    assert_eq!(store.head().await, Ok(Position(1)));
+    let refused = PostgresStore::open(place.options()).await.err().unwrap();
+    assert!(matches!(refused, OpenError::Standby { .. }), "{refused}");
+    let promoting = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        sqlx::query("SELECT pg_promote()").execute(&mut place.connection().await).await.unwrap();
+    };
+    let (appended, ()) = tokio::join!(store.append(append("a", Expected::Exact(0), &["1"])), promoting);
+    assert_eq!(appended.unwrap().position(), Position(2));
+}
