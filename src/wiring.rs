@@ -13,7 +13,7 @@ use lease_events::seam::{Clock, Ids, SystemClock, SystemIds};
 use lease_events::store::EventStore;
 use lease_projections::memory::{MemoryProjections, MemoryReadModel};
 use lease_projections::read_model::ReadModel;
-use lease_projections::sql::{SqliteProjections, SqliteReadModel};
+use lease_projections::sql::{Database, SqlProjections, SqlReadModel};
 use lease_stores::memory::MemoryStore;
 use lease_stores::sealed::{MemorySealed, SqliteSealed};
 use lease_stores::sqlite::{SqliteOptions, SqliteStore};
@@ -249,7 +249,7 @@ pub async fn open_sqlite_with(
     secrets: &SecretSettings,
     drivers: impl FnOnce(Arc<dyn SecretResolver>, LedgerId) -> Result<Drivers, OpenError>,
 ) -> Result<Ledger, OpenError> {
-    let projections = SqliteProjections::new_standard();
+    let projections = SqlProjections::new_standard(Database::Sqlite);
     let store = SqliteStore::open(SqliteOptions {
         path: path.to_owned(),
         clock: Arc::clone(&seams.clock),
@@ -257,7 +257,7 @@ pub async fn open_sqlite_with(
         hook: Some(projections.clone()),
     })
     .await?;
-    let read_model = SqliteReadModel::attach(projections, Arc::clone(&store)).await?;
+    let read_model = SqlReadModel::attach(projections, store.clone()).await?;
     let follower = Arc::clone(&read_model);
     let sealed = Arc::new(SqliteSealed::new(Arc::clone(&store)));
     let secrets = SecretProviders::granted(secrets, sealed, Arc::clone(&seams.clock), Arc::new(variable))?;

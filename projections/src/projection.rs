@@ -102,12 +102,20 @@ pub enum ColumnKind {
     Text,
     /// A whole number.
     Integer,
-    /// 0 or 1 in SQLite, a boolean elsewhere.
+    /// 0 or 1, as a whole number.
     Boolean,
-    /// RFC 3339 UTC text with microseconds and `Z` in SQLite (sorts as time), a timestamp elsewhere.
+    /// RFC 3339 UTC text with microseconds and `Z`, which sorts as time.
     Timestamp,
     /// JSON text.
     Json,
+}
+
+impl ColumnKind {
+    /// Whether it is kept as text; the others are whole numbers.
+    #[must_use]
+    pub const fn is_text(self) -> bool {
+        matches!(self, Self::Text | Self::Timestamp | Self::Json)
+    }
 }
 
 /// A secondary index.

@@ -20,7 +20,7 @@ use lease_ledger::drivers::{Drivers, EnvironmentDriver};
 use lease_ledger::ledger::Ledger;
 use lease_ledger::secrets::SecretProviders;
 use lease_ledger::secrets::ledger::LedgerSecrets;
-use lease_projections::sql::{SqliteProjections, SqliteReadModel};
+use lease_projections::sql::{Database, SqlProjections, SqlReadModel};
 use lease_stores::sealed::MemorySealed;
 use lease_stores::sqlite::{SqliteOptions, SqliteStore};
 use serde_json::Value;
@@ -35,7 +35,7 @@ pub(crate) struct Parts {
 /// A ledger in `folder`, with the fake provider in memory.
 pub(crate) async fn open(folder: &Path) -> Parts {
     let (clock, ids): (Arc<dyn Clock>, Arc<dyn Ids>) = (Arc::new(SystemClock), Arc::new(SystemIds));
-    let projections = SqliteProjections::new_standard();
+    let projections = SqlProjections::new_standard(Database::Sqlite);
     let options = SqliteOptions {
         path: folder.join("ledger.db"),
         clock: Arc::clone(&clock),
@@ -43,7 +43,7 @@ pub(crate) async fn open(folder: &Path) -> Parts {
         hook: Some(projections.clone()),
     };
     let store = SqliteStore::open(options).await.expect("a store");
-    let read_model = SqliteReadModel::attach(projections, Arc::clone(&store)).await.expect("projections");
+    let read_model = SqlReadModel::attach(projections, store.clone()).await.expect("projections");
     let provider = FakeProvider::in_memory(Arc::clone(&clock));
     let sandbox = SandboxDriver::new([Arc::new(provider) as _]);
     let sealed = Arc::new(MemorySealed::default());

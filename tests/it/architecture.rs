@@ -61,7 +61,7 @@ const MODULES: &[(&str, &[&str])] = &[
 
 /// Words that only some modules may say, with the modules that may: whoever makes or uses the thing itself.
 const WORDS: &[(&[&str], &[&str])] = &[
-    (&["SqliteStore", "MemoryStore", "SqliteProjections", "MemoryProjections"], &["wiring"]),
+    (&["SqliteStore", "MemoryStore", "SqlProjections", "MemoryProjections"], &["wiring"]),
     (
         &[
             "LocalDriver",

@@ -4,19 +4,15 @@
 //! only a fault of the connection itself is an error here.
 
 use lease_events::record::RecordedEvent;
-use sqlx::SqliteConnection;
+use lease_stores::sql::SqlConnection;
 
-use super::batch::{Batch, BatchError, SqlFold};
+use super::access::control;
+use super::batch::{Batch, SqlFold};
+use super::dialect::{Database, RELEASE, ROLLBACK};
+use super::fault::BatchError;
 use super::hot::HotRows;
 use super::marks;
 use crate::projection::{Table, Value};
-
-/// Begins what can be undone without the transaction.
-pub(crate) const SAVEPOINT: &str = "SAVEPOINT projections";
-/// Ends it.
-pub(crate) const RELEASE: &str = "RELEASE projections";
-/// Undoes it, and leaves the savepoint standing; [`RELEASE`] removes it.
-pub(crate) const ROLLBACK: &str = "ROLLBACK TO projections";
 
 /// The tables of one fold that a batch moves on; the first of the fold is always among them.
 pub(crate) struct Plan<'a> {
@@ -47,20 +43,19 @@ pub(crate) fn views_of(fold: &SqlFold, stands: impl Fn(&Table) -> bool) -> Vec<u
 pub(crate) async fn apply(
     plans: &mut [Plan<'_>],
     hot: &mut [HotRows],
-    connection: &mut SqliteConnection,
+    connection: &mut SqlConnection<'_>,
     events: &[RecordedEvent],
 ) -> Result<Vec<Stalled>, sqlx::Error> {
     if plans.is_empty() {
         return Ok(Vec::new());
     }
-    execute(connection, SAVEPOINT).await?;
+    begin(connection).await?;
     match together(plans, hot, connection, events).await {
         // The savepoint is left to the COMMIT, which ends it as well: a trip to the connection's thread less.
         Ok(()) => Ok(Vec::new()),
         Err(BatchError::Connection(error)) => Err(error),
         Err(BatchError::Projection(_)) => {
-            execute(connection, ROLLBACK).await?;
-            execute(connection, RELEASE).await?;
+            undo(connection).await?;
             // Rows of the folds that went well are hot with what was just rolled back.
             hot.fill_with(HotRows::default);
             one_by_one(plans, connection, events).await
@@ -68,15 +63,21 @@ pub(crate) async fn apply(
     }
 }
 
-/// Runs one of the three.
-pub(crate) async fn execute(connection: &mut SqliteConnection, sql: &'static str) -> Result<(), sqlx::Error> {
-    sqlx::query(sql).execute(connection).await.map(drop)
+/// Begins what can be undone without the transaction.
+pub(crate) async fn begin(connection: &mut SqlConnection<'_>) -> Result<(), sqlx::Error> {
+    control(connection, Database::of_connection(connection).savepoint()).await
+}
+
+/// Undoes what came since, and ends it.
+pub(crate) async fn undo(connection: &mut SqlConnection<'_>) -> Result<(), sqlx::Error> {
+    control(connection, ROLLBACK).await?;
+    control(connection, RELEASE).await
 }
 
 async fn together(
     plans: &mut [Plan<'_>],
     hot: &mut [HotRows],
-    connection: &mut SqliteConnection,
+    connection: &mut SqlConnection<'_>,
     events: &[RecordedEvent],
 ) -> Result<(), BatchError> {
     let mut names = Vec::new();
@@ -98,20 +99,19 @@ async fn together(
 
 async fn one_by_one(
     plans: &[Plan<'_>],
-    connection: &mut SqliteConnection,
+    connection: &mut SqlConnection<'_>,
     events: &[RecordedEvent],
 ) -> Result<Vec<Stalled>, sqlx::Error> {
     let mut stalled = Vec::new();
     for plan in plans {
         let mut batch = None;
         for view in &plan.views {
-            execute(connection, SAVEPOINT).await?;
+            begin(connection).await?;
             match alone(plan.fold, *view, &mut batch, connection, events).await {
-                Ok(()) => execute(connection, RELEASE).await?,
+                Ok(()) => control(connection, RELEASE).await?,
                 Err(BatchError::Connection(error)) => return Err(error),
                 Err(BatchError::Projection(cause)) => {
-                    execute(connection, ROLLBACK).await?;
-                    execute(connection, RELEASE).await?;
+                    undo(connection).await?;
                     let table = plan.fold.views[*view].table;
                     stall(table, &cause, connection, events).await?;
                     stalled.push(Stalled { name: table.name, cause });
@@ -131,7 +131,7 @@ async fn alone(
     fold: &SqlFold,
     view: usize,
     batch: &mut Option<Batch>,
-    connection: &mut SqliteConnection,
+    connection: &mut SqlConnection<'_>,
     events: &[RecordedEvent],
 ) -> Result<(), BatchError> {
     let mut rows = match batch.take() {
@@ -149,14 +149,11 @@ async fn alone(
 pub(crate) async fn stall(
     table: &Table,
     cause: &str,
-    connection: &mut SqliteConnection,
+    connection: &mut SqlConnection<'_>,
     events: &[RecordedEvent],
 ) -> Result<(), sqlx::Error> {
     let position = events.first().map_or(0, |event| event.position.0 - 1);
     tracing::error!(projection = table.name, position, cause, "a projection is stalled; the events stand");
-    let since = match Value::time(events.last().map(|event| event.recorded_at)) {
-        Value::Text(since) => since,
-        Value::Null | Value::Integer(_) => "".into(),
-    };
-    marks::stall(connection, table.name, cause, &since).await
+    let since = Value::time(events.last().map(|event| event.recorded_at));
+    marks::stall(connection, table.name, cause, since).await
 }

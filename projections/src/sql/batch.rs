@@ -8,11 +8,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use lease_events::record::RecordedEvent;
-use sqlx::{Row as _, SqliteConnection};
+use lease_stores::sql::SqlConnection;
 
-use super::decode;
+use super::access;
+use super::dialect::Database;
+use super::fault::BatchError;
 use super::hot::{HotRow, HotRows, Shown};
-use super::statements::{self, ColumnSet, Sql, Statements};
+use super::statements::{ColumnSet, Statements};
 use crate::projection::{AnyState, Projection, Row, STATE_COLUMN, Table, Value};
 
 /// One table of a fold, with its statements.
@@ -21,8 +23,10 @@ pub(crate) struct SqlView {
     pub(crate) statements: Statements,
     /// The columns that may change, but for the state's.
     compared: Vec<usize>,
-    /// The state's column, of a table that has one: it changes with every event.
+    /// What is written of every row that changed.
     always: ColumnSet,
+    /// Whether a column holds the state.
+    has_state: bool,
 }
 
 /// A fold and its tables under one set of names.
@@ -34,15 +38,8 @@ pub(crate) struct SqlFold {
 
 impl SqlFold {
     /// The fold over tables whose names end in `suffix`.
-    pub(crate) fn new(projection: &Arc<dyn Projection>, suffix: &str) -> Self {
-        let view = |table: &'static Table| SqlView {
-            table,
-            statements: Statements::new(table, suffix),
-            compared: (0..table.columns.len())
-                .filter(|at| !table.columns[*at].fixed && table.columns[*at].name != STATE_COLUMN)
-                .collect(),
-            always: table.index_of(STATE_COLUMN).map(|at| ColumnSet::default().with(at)).unwrap_or_default(),
-        };
+    pub(crate) fn new(database: Database, projection: &Arc<dyn Projection>, suffix: &str) -> Self {
+        let view = |table: &'static Table| SqlView::new(database, table, Statements::new(database, table, suffix));
         Self { projection: projection.clone(), views: projection.tables().into_iter().map(view).collect() }
     }
 
@@ -55,38 +52,6 @@ impl SqlFold {
     pub(crate) fn main(&self) -> &SqlView {
         &self.views[0]
     }
-}
-
-/// Why a batch was not written.
-#[derive(Debug)]
-pub(crate) enum BatchError {
-    /// The projection's own fault: its step, or its table. The transaction can go on without it.
-    Projection(String),
-    /// The connection's fault: the whole transaction fails.
-    Connection(sqlx::Error),
-}
-
-impl From<sqlx::Error> for BatchError {
-    fn from(error: sqlx::Error) -> Self {
-        match error {
-            sqlx::Error::Database(error) if is_of_the_disk(&*error) => Self::Connection(sqlx::Error::Database(error)),
-            sqlx::Error::Database(error) => Self::Projection(error.to_string()),
-            sqlx::Error::RowNotFound => Self::Projection("a row that was written is not there any more".to_owned()),
-            sqlx::Error::ColumnDecode { .. } | sqlx::Error::ColumnNotFound(_) | sqlx::Error::Decode(_) => {
-                Self::Projection(error.to_string())
-            }
-            error => Self::Connection(error),
-        }
-    }
-}
-
-/// SQLite's primary result codes that speak of the machine, not of a table: no memory, I/O, a full disk.
-const OF_THE_DISK: [i32; 3] = [7, 10, 13];
-
-fn is_of_the_disk(error: &dyn sqlx::error::DatabaseError) -> bool {
-    let code = error.code().and_then(|code| code.parse::<i32>().ok());
-    // The low byte of an extended code is the primary one.
-    code.is_some_and(|code| OF_THE_DISK.contains(&(code & 0xff)))
 }
 
 /// The rows that a batch of events touches, each once, in the order of its first event.
@@ -119,7 +84,7 @@ impl Batch {
     pub(crate) async fn fold(
         fold: &SqlFold,
         hot: &mut HotRows,
-        connection: &mut SqliteConnection,
+        connection: &mut SqlConnection<'_>,
         events: &[RecordedEvent],
     ) -> Result<Self, BatchError> {
         let Found { mut batch, slots, steps, cold } = Self::find(fold, hot, events);
@@ -190,7 +155,7 @@ impl Batch {
     /// The rows that `events` touch, as the first table holds them now; what the other tables show is not known.
     pub(crate) async fn stored(
         fold: &SqlFold,
-        connection: &mut SqliteConnection,
+        connection: &mut SqlConnection<'_>,
         events: &[RecordedEvent],
     ) -> Result<Self, BatchError> {
         let mut batch = Self::empty();
@@ -228,26 +193,22 @@ impl Batch {
     async fn read(
         &mut self,
         fold: &SqlFold,
-        connection: &mut SqliteConnection,
+        connection: &mut SqlConnection<'_>,
         slots: &HashMap<Arc<str>, usize>,
         cold: &[usize],
     ) -> Result<(), BatchError> {
-        for (size, range) in statements::cut(cold.len()) {
-            let mut query = sqlx::query(fold.main().statements.select(size));
-            for slot in &cold[range] {
-                query = query.bind(self.keys[*slot].clone());
+        let keys: Vec<Arc<str>> = cold.iter().map(|slot| self.keys[*slot].clone()).collect();
+        for row in access::select(connection, &fold.main().statements.select, &keys).await? {
+            let Some(Value::Text(key)) = row.first() else { continue };
+            let Some(slot) = slots.get(key) else { continue };
+            let state = fold
+                .projection
+                .restore(&row)
+                .map_err(|error| BatchError::Projection(format!("the state of row {key} cannot be read: {error}")))?;
+            for (view, shown) in self.rows[*slot].shown.iter_mut().enumerate() {
+                *shown = fold.views[view].shown(fold.projection.row(view, &state).as_ref());
             }
-            for row in query.fetch_all(&mut *connection).await? {
-                let key: &str = row.try_get(0)?;
-                let Some(slot) = slots.get(key) else { continue };
-                let state = fold.projection.restore(&decode::row(&row)?).map_err(|error| {
-                    BatchError::Projection(format!("the state of row {key} cannot be read: {error}"))
-                })?;
-                for (view, shown) in self.rows[*slot].shown.iter_mut().enumerate() {
-                    *shown = fold.views[view].shown(fold.projection.row(view, &state).as_ref());
-                }
-                self.rows[*slot].state = Some(state);
-            }
+            self.rows[*slot].state = Some(state);
         }
         Ok(())
     }
@@ -257,7 +218,7 @@ impl Batch {
         &mut self,
         fold: &SqlFold,
         view: usize,
-        connection: &mut SqliteConnection,
+        connection: &mut SqlConnection<'_>,
     ) -> Result<(), BatchError> {
         let Staged { new, changed, gone } = match self.staged.remove(&view) {
             Some(staged) => staged,
@@ -265,13 +226,13 @@ impl Batch {
         };
         let table = &fold.views[view];
         let statements = &table.statements;
-        put(new, |size| statements.put(size), connection).await?;
+        access::write(connection, &statements.put, new).await?;
         for (columns, rows) in changed {
             let update = statements.update(table.table, columns);
             let rows = rows.into_iter().map(|row| update.columns.iter().map(|at| row[*at].clone()).collect()).collect();
-            put(rows, |size| update.sql(size), connection).await?;
+            access::write(connection, &update, rows).await?;
         }
-        Ok(delete(statements, &gone, connection).await?)
+        Ok(access::delete(connection, &statements.delete, &gone).await?)
     }
 
     /// Works out what is to be written to the table at `view`, and takes it as shown.
@@ -309,6 +270,21 @@ impl Batch {
 }
 
 impl SqlView {
+    fn new(database: Database, table: &'static Table, statements: Statements) -> Self {
+        let may_change = |at: &usize| !table.columns[*at].fixed && table.columns[*at].name != STATE_COLUMN;
+        let compared: Vec<usize> = (0..table.columns.len()).filter(may_change).collect();
+        let state = table.index_of(STATE_COLUMN);
+        let always = match database {
+            // What is bound is paid for, and SQLite maintains an index whenever a column of it is set, even to what it
+            // was: so only what changed is written, and the state, which changes with every event.
+            Database::Sqlite => state.into_iter().collect(),
+            // PostgreSQL looks itself whether an indexed column is what it was, and a statement is a trip to the server:
+            // so all changes are one.
+            Database::Postgres => compared.iter().copied().chain(state).collect(),
+        };
+        Self { table, statements, compared, always, has_state: state.is_some() }
+    }
+
     fn shown(&self, row: Option<&Row>) -> Shown {
         row.map_or(Shown::Absent, |row| Shown::Present(self.compared.iter().map(|at| row[*at].clone()).collect()))
     }
@@ -316,46 +292,11 @@ impl SqlView {
     /// Which columns are not what they were.
     fn changed(&self, before: &[Value], row: &Row) -> ColumnSet {
         let changed = self.compared.iter().zip(before).filter(|(at, before)| row[**at] != **before);
-        changed.fold(self.always, |set, (at, _)| set.with(*at))
+        let changed: ColumnSet = changed.map(|(at, _)| *at).collect();
+        if self.has_state || changed != ColumnSet::default() { changed.and(self.always) } else { changed }
     }
 }
 
 fn bytes(row: &Row) -> usize {
     row.iter().map(|value| if let Value::Text(text) = value { text.len() } else { 0 }).sum()
-}
-
-/// Runs a statement for each cut of `rows`, with their values bound.
-async fn put(rows: Vec<Row>, sql: impl Fn(usize) -> Sql, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    let cuts: Vec<_> = statements::cut(rows.len()).collect();
-    let mut rows = rows.into_iter();
-    for (size, range) in cuts {
-        let mut query = sqlx::query(sql(size));
-        for value in rows.by_ref().take(range.len()).flatten() {
-            query = match value {
-                Value::Null => query.bind(None::<i64>),
-                Value::Integer(number) => query.bind(number),
-                Value::Text(text) => query.bind(text),
-            };
-        }
-        let done = query.execute(&mut *connection).await?;
-        if done.rows_affected() != range.len() as u64 {
-            return Err(sqlx::Error::RowNotFound);
-        }
-    }
-    Ok(())
-}
-
-async fn delete(
-    statements: &Statements,
-    keys: &[Arc<str>],
-    connection: &mut SqliteConnection,
-) -> Result<(), sqlx::Error> {
-    for (size, range) in statements::cut(keys.len()) {
-        let mut query = sqlx::query(statements.delete(size));
-        for key in &keys[range] {
-            query = query.bind(key.clone());
-        }
-        query.execute(&mut *connection).await?;
-    }
-    Ok(())
 }

@@ -11,18 +11,19 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use lease_events::record::{Position, RecordedEvent};
-use lease_events::store::{Direction, EventStore as _};
+use lease_events::store::Direction;
 use lease_stores::append_hook::WriterJob;
-use lease_stores::sql::SqlConnection;
-use lease_stores::sqlite::SqliteStore;
-use sqlx::SqliteConnection;
+use lease_stores::sql::{SqlConnection, SqlStore};
 
-use super::apply::{Plan, RELEASE, ROLLBACK, SAVEPOINT, Stalled, apply, execute, stall, views_of};
-use super::batch::{Batch, BatchError, SqlFold};
+use super::access::control;
+use super::apply::{Plan, Stalled, apply, begin, stall, undo, views_of};
+use super::batch::{Batch, SqlFold};
+use super::dialect::RELEASE;
+use super::fault::BatchError;
+use super::hook::SqlProjections;
 use super::hot::HotRows;
 use super::marks::{self, Mark, Marks};
-use super::sqlite::SqliteProjections;
-use super::{SqliteReadModel, on_writer, tables};
+use super::{SqlReadModel, on_writer, tables};
 use crate::projection::{QueryError, Table};
 
 /// Events of one writer job: some 20 ms in which appends wait.
@@ -32,7 +33,7 @@ const RETRY_FIRST: Duration = Duration::from_secs(1);
 /// The longest pause: a mended projection is back within a minute.
 const RETRY_MAX: Duration = Duration::from_mins(1);
 
-impl SqliteReadModel {
+impl SqlReadModel {
     /// Steps every projection that is behind up to the head of the log.
     ///
     /// # Errors
@@ -84,8 +85,8 @@ impl SqliteReadModel {
 
 /// One page of catch-up for every projection that is behind.
 struct CatchUp {
-    projections: Arc<SqliteProjections>,
-    store: Arc<SqliteStore>,
+    projections: Arc<SqlProjections>,
+    store: Arc<dyn SqlStore>,
     more: bool,
     stalled: Vec<(u64, Stalled)>,
     seen: Option<Position>,
@@ -95,17 +96,17 @@ struct CatchUp {
 #[async_trait]
 impl WriterJob for CatchUp {
     async fn run(&mut self, connection: &mut SqlConnection<'_>) -> Result<(), sqlx::Error> {
-        let connection = connection.sqlite()?;
         let projections = self.projections.clone();
         projections.forget();
         self.stalled.clear();
-        let mut marks = tables::ensure(&mut *connection, &projections.folds).await?;
+        self.more = false;
+        let mut marks = tables::ensure(connection, &projections.folds).await?;
         for at in 0..projections.folds.len() {
             self.step(at, &marks, connection).await?;
-            marks = marks::read(&mut *connection).await?;
+            marks = marks::read(connection).await?;
             self.show(&projections.folds[at], &marks, connection).await?;
         }
-        let marks = marks::read(&mut *connection).await?;
+        let marks = marks::read(connection).await?;
         self.seen = projections
             .tables()
             .filter_map(|table| marks.get(table.name))
@@ -114,10 +115,14 @@ impl WriterJob for CatchUp {
             .min();
         Ok(())
     }
+
+    fn is_repeatable(&self) -> bool {
+        true
+    }
 }
 
 impl CatchUp {
-    fn new(projections: Arc<SqliteProjections>, store: Arc<SqliteStore>) -> Self {
+    fn new(projections: Arc<SqlProjections>, store: Arc<dyn SqlStore>) -> Self {
         Self { projections, store, more: false, stalled: Vec::new(), seen: None, failure: None }
     }
 
@@ -132,7 +137,7 @@ impl CatchUp {
     }
 
     /// Steps the table that keeps the states, and those that stand where it stands, through one page.
-    async fn step(&mut self, at: usize, marks: &Marks, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    async fn step(&mut self, at: usize, marks: &Marks, connection: &mut SqlConnection<'_>) -> Result<(), sqlx::Error> {
         let projections = self.projections.clone();
         let fold = &projections.folds[at];
         let Some(main) = current(marks, fold.main().table) else { return Ok(()) };
@@ -155,7 +160,7 @@ impl CatchUp {
         &mut self,
         fold: &SqlFold,
         marks: &Marks,
-        connection: &mut SqliteConnection,
+        connection: &mut SqlConnection<'_>,
     ) -> Result<(), sqlx::Error> {
         let Some(main) = current(marks, fold.main().table) else { return Ok(()) };
         for view in 1..fold.views.len() {
@@ -166,17 +171,19 @@ impl CatchUp {
             }
             let mut events = self.page(mark.position).await;
             events.retain(|event| event.position.0 <= main.position);
-            execute(connection, SAVEPOINT).await?;
+            begin(connection).await?;
             match show_page(fold, view, connection, &events).await {
-                Ok(()) => self.more |= events.last().is_some_and(|event| event.position.0 < main.position),
+                Ok(()) => {
+                    self.more |= events.last().is_some_and(|event| event.position.0 < main.position);
+                    control(connection, RELEASE).await?;
+                }
                 Err(BatchError::Connection(error)) => return Err(error),
                 Err(BatchError::Projection(cause)) => {
-                    execute(connection, ROLLBACK).await?;
+                    undo(connection).await?;
                     stall(table, &cause, connection, &events).await?;
                     self.stalled.push((mark.position, Stalled { name: table.name, cause }));
                 }
             }
-            execute(connection, RELEASE).await?;
         }
         Ok(())
     }
@@ -185,7 +192,7 @@ impl CatchUp {
 async fn show_page(
     fold: &SqlFold,
     view: usize,
-    connection: &mut SqliteConnection,
+    connection: &mut SqlConnection<'_>,
     events: &[RecordedEvent],
 ) -> Result<(), BatchError> {
     let Some(last) = events.last() else { return Ok(()) };

@@ -4,24 +4,19 @@
 
 use std::collections::HashMap;
 
-use sqlx::{AssertSqlSafe, Row as _, SqliteConnection};
+use lease_stores::sql::{SqlConnection, SqlReader};
 
+use super::access;
+use super::dialect::Database;
 use super::statements::sql;
+use crate::projection::{Row, Value};
 
-const CREATE: &str = "CREATE TABLE IF NOT EXISTS projections (
-  name TEXT NOT NULL PRIMARY KEY,
-  version INTEGER NOT NULL,
-  generation INTEGER NOT NULL,
-  position INTEGER NOT NULL,
-  stalled TEXT,
-  stalled_at TEXT
-) STRICT";
 const READ: &str = "SELECT name, version, generation, position, stalled FROM projections";
-const PUT: &str = "INSERT INTO projections (name, version, generation, position) VALUES (?, ?, ?, ?)
+const PUT: &str = "INSERT INTO projections (name, version, generation, position) VALUES ($1, $2, $3, $4)
   ON CONFLICT (name) DO UPDATE SET version = excluded.version, generation = excluded.generation,
     position = excluded.position, stalled = NULL, stalled_at = NULL";
-const STALL: &str = "UPDATE projections SET stalled = ?, stalled_at = ? WHERE name = ?";
-const REMOVE: &str = "DELETE FROM projections WHERE name = ?";
+const STALL: &str = "UPDATE projections SET stalled = $1, stalled_at = $2 WHERE name = $3";
+const REMOVE: &str = "DELETE FROM projections WHERE name = $1";
 
 /// How far one table has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,65 +35,69 @@ pub(crate) struct Mark {
 pub(crate) type Marks = HashMap<String, Mark>;
 
 /// Creates the table of marks where it is not there.
-pub(crate) async fn create(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    sqlx::query(CREATE).execute(connection).await.map(drop)
+pub(crate) async fn create(connection: &mut SqlConnection<'_>) -> Result<(), sqlx::Error> {
+    access::script(connection, Database::of_connection(connection).create_marks()).await
 }
 
-/// Reads every mark.
-pub(crate) async fn read<'c, E>(executor: E) -> Result<Marks, sqlx::Error>
-where
-    E: sqlx::Executor<'c, Database = sqlx::Sqlite>,
-{
-    let rows = sqlx::query(READ).fetch_all(executor).await?;
-    rows.iter()
-        .map(|row| {
-            let mark = Mark {
-                version: row.try_get("version")?,
-                generation: row.try_get::<i64, _>("generation")?.cast_unsigned(),
-                position: row.try_get::<i64, _>("position")?.cast_unsigned(),
-                stalled: row.try_get("stalled")?,
-            };
-            Ok((row.try_get("name")?, mark))
-        })
-        .collect()
+/// Every mark, seen from the writer's transaction.
+pub(crate) async fn read(connection: &mut SqlConnection<'_>) -> Result<Marks, sqlx::Error> {
+    access::fetch(connection, READ, []).await?.into_iter().map(mark).collect()
+}
+
+/// Every mark, as committed.
+pub(crate) async fn committed(reader: &SqlReader) -> Result<Marks, sqlx::Error> {
+    access::read(reader, READ, []).await?.into_iter().map(mark).collect()
+}
+
+fn mark(row: Row) -> Result<(String, Mark), sqlx::Error> {
+    let odd = || sqlx::Error::Decode("a row of the table projections makes no sense".into());
+    let [Value::Text(name), Value::Integer(version), Value::Integer(generation), Value::Integer(position), stalled] =
+        <[Value; 5]>::try_from(row).map_err(|_| odd())?
+    else {
+        return Err(odd());
+    };
+    let mark = Mark {
+        version: u32::try_from(version).map_err(|_| odd())?,
+        generation: generation.cast_unsigned(),
+        position: position.cast_unsigned(),
+        stalled: match stalled {
+            Value::Text(cause) => Some(cause.to_string()),
+            Value::Null | Value::Integer(_) => None,
+        },
+    };
+    Ok((name.to_string(), mark))
 }
 
 /// Writes one mark whole; the table does not stand still.
-pub(crate) async fn put(connection: &mut SqliteConnection, name: &str, mark: &Mark) -> Result<(), sqlx::Error> {
-    sqlx::query(PUT)
-        .bind(name)
-        .bind(mark.version)
-        .bind(mark.generation.cast_signed())
-        .bind(mark.position.cast_signed())
-        .execute(connection)
-        .await
-        .map(drop)
+pub(crate) async fn put(connection: &mut SqlConnection<'_>, name: &str, mark: &Mark) -> Result<(), sqlx::Error> {
+    let numbers = [u64::from(mark.version), mark.generation, mark.position].map(Value::from);
+    access::execute(connection, PUT, std::iter::once(Value::from(name)).chain(numbers)).await.map(drop)
 }
 
 /// Moves `names` to `position`; none of them stands still any more.
 pub(crate) async fn advance(
-    connection: &mut SqliteConnection,
+    connection: &mut SqlConnection<'_>,
     names: &[&str],
     position: u64,
 ) -> Result<(), sqlx::Error> {
     let list = names.join("', '");
-    let AssertSqlSafe(text) =
-        sql(format!("UPDATE projections SET position = ?, stalled = NULL, stalled_at = NULL WHERE name IN ('{list}')"));
-    let done = sqlx::query(AssertSqlSafe(text)).bind(position.cast_signed()).execute(connection).await?;
-    if done.rows_affected() == names.len() as u64 { Ok(()) } else { Err(sqlx::Error::RowNotFound) }
+    let text =
+        format!("UPDATE projections SET position = $1, stalled = NULL, stalled_at = NULL WHERE name IN ('{list}')");
+    let moved = access::execute(connection, sql(text), [Value::from(position)]).await?;
+    if moved == names.len() as u64 { Ok(()) } else { Err(sqlx::Error::RowNotFound) }
 }
 
 /// Says why `name` stands still, and since when.
 pub(crate) async fn stall(
-    connection: &mut SqliteConnection,
+    connection: &mut SqlConnection<'_>,
     name: &str,
     cause: &str,
-    since: &str,
+    since: Value,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query(STALL).bind(cause).bind(since).bind(name).execute(connection).await.map(drop)
+    access::execute(connection, STALL, [Value::from(cause), since, Value::from(name)]).await.map(drop)
 }
 
 /// Forgets a table.
-pub(crate) async fn remove(connection: &mut SqliteConnection, name: &str) -> Result<(), sqlx::Error> {
-    sqlx::query(REMOVE).bind(name).execute(connection).await.map(drop)
+pub(crate) async fn remove(connection: &mut SqlConnection<'_>, name: &str) -> Result<(), sqlx::Error> {
+    access::execute(connection, REMOVE, [Value::from(name)]).await.map(drop)
 }

@@ -6,20 +6,23 @@
 use std::sync::Arc;
 
 use lease_events::record::Position;
-use lease_events::store::{Direction, EventStore as _};
-use lease_stores::sqlite::SqliteStore;
-use sqlx::SqliteConnection;
+use lease_events::store::Direction;
+use lease_stores::sql::{SqlConnection, SqlStore};
 
-use super::batch::{Batch, BatchError, SqlFold};
+use super::access;
+use super::apply::{begin, undo};
+use super::batch::{Batch, SqlFold};
+use super::dialect::{RELEASE, drop_table};
+use super::fault::BatchError;
 use super::follow::PAGE;
 use super::hot::HotRows;
 use super::marks::{self, Mark};
-use super::{statements, tables};
+use super::tables;
 use crate::projection::QueryError;
 
 /// The copy.
 pub(crate) struct Scratch {
-    pub(crate) store: Arc<SqliteStore>,
+    pub(crate) store: Arc<dyn SqlStore>,
     pub(crate) fold: SqlFold,
     /// Which tables are made; the first keeps the states.
     pub(crate) views: Vec<usize>,
@@ -32,7 +35,7 @@ pub(crate) struct Scratch {
 
 impl Scratch {
     /// A copy of `fold`, whose names end in a suffix, with what is needed to show the table at `view`.
-    pub(crate) fn new(store: Arc<SqliteStore>, fold: SqlFold, view: Option<usize>) -> Self {
+    pub(crate) fn new(store: Arc<dyn SqlStore>, fold: SqlFold, view: Option<usize>) -> Self {
         let views = match view {
             Some(0) => vec![0],
             Some(view) => vec![0, view],
@@ -44,7 +47,7 @@ impl Scratch {
     /// Makes its tables, empty, with the indexes that `generation` gives a view.
     pub(crate) async fn create(
         &mut self,
-        connection: &mut SqliteConnection,
+        connection: &mut SqlConnection<'_>,
         generation: impl Fn(usize) -> Option<u64>,
     ) -> Result<(), sqlx::Error> {
         for view in &self.views {
@@ -56,17 +59,17 @@ impl Scratch {
     }
 
     /// Removes what is left of it.
-    pub(crate) async fn remove(&self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    pub(crate) async fn remove(&self, connection: &mut SqlConnection<'_>) -> Result<(), sqlx::Error> {
         for view in &self.views {
             let name = &self.fold.views[*view].statements.name;
-            sqlx::query(statements::drop_table(name)).execute(&mut *connection).await?;
+            access::script(connection, drop_table(name)).await?;
         }
         marks::remove(connection, self.mark_name()).await
     }
 
     /// Folds one page of the log, up to `until`; answers whether that was all. What ends the work is in `failure`.
-    pub(crate) async fn page(&mut self, connection: &mut SqliteConnection, until: u64) -> Result<bool, sqlx::Error> {
-        let marks = marks::read(&mut *connection).await?;
+    pub(crate) async fn page(&mut self, connection: &mut SqlConnection<'_>, until: u64) -> Result<bool, sqlx::Error> {
+        let marks = marks::read(connection).await?;
         if marks.get(self.mark_name()).is_none_or(|mark| mark.position != self.position) {
             self.failure = Some(QueryError::Overtaken { name: self.fold.main().table.name.to_owned() });
             return Ok(false);
@@ -81,13 +84,16 @@ impl Scratch {
         let full = events.len() == PAGE;
         events.retain(|event| event.position.0 <= until);
         let Some(last) = events.last().map(|event| event.position.0) else { return Ok(true) };
+        begin(connection).await?;
         match self.fold_page(connection, &events, last).await {
             Ok(()) => {
+                access::control(connection, RELEASE).await?;
                 self.position = last;
                 Ok(!full || events.len() < PAGE)
             }
             Err(BatchError::Connection(error)) => Err(error),
             Err(BatchError::Projection(cause)) => {
+                undo(connection).await?;
                 let name = self.fold.main().table.name.to_owned();
                 self.failure = Some(QueryError::Stalled { name, position: self.position, cause });
                 Ok(false)
@@ -97,7 +103,7 @@ impl Scratch {
 
     async fn fold_page(
         &mut self,
-        connection: &mut SqliteConnection,
+        connection: &mut SqlConnection<'_>,
         events: &[lease_events::record::RecordedEvent],
         last: u64,
     ) -> Result<(), BatchError> {

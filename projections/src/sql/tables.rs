@@ -1,21 +1,24 @@
 //! Which tables are there: creating the missing ones, and telling which must be made anew.
 
-use sqlx::SqliteConnection;
+use std::collections::HashSet;
 
+use lease_stores::sql::SqlConnection;
+
+use super::access;
 use super::batch::SqlFold;
+use super::dialect::{Database, drop_table};
 use super::marks::{self, Mark, Marks};
-use super::statements;
-use crate::projection::{QueryError, Table};
+use crate::projection::{QueryError, Table, Value};
 
 /// Creates the tables that are not there, empty, at the start of the log, and answers every mark. A table whose mark
 /// is lost is not trusted: it is made anew.
-pub(crate) async fn ensure(connection: &mut SqliteConnection, folds: &[SqlFold]) -> Result<Marks, sqlx::Error> {
-    marks::create(&mut *connection).await?;
-    let mut marks = marks::read(&mut *connection).await?;
-    let there: Vec<String> =
-        sqlx::query_scalar("SELECT name FROM sqlite_master WHERE type = 'table'").fetch_all(&mut *connection).await?;
+pub(crate) async fn ensure(connection: &mut SqlConnection<'_>, folds: &[SqlFold]) -> Result<Marks, sqlx::Error> {
+    marks::create(connection).await?;
+    let mut marks = marks::read(connection).await?;
+    let there = access::fetch(connection, Database::of_connection(connection).catalogue(), []).await?;
+    let there: HashSet<Value> = there.into_iter().flatten().collect();
     for table in folds.iter().flat_map(SqlFold::tables) {
-        if marks.contains_key(table.name) && there.iter().any(|name| name == table.name) {
+        if marks.contains_key(table.name) && there.contains(&Value::from(table.name)) {
             continue;
         }
         let generation = marks.get(table.name).map_or(1, |mark| mark.generation + 1);
@@ -29,15 +32,16 @@ pub(crate) async fn ensure(connection: &mut SqliteConnection, folds: &[SqlFold])
 
 /// Creates `table` as `name`, empty, in place of whatever is there; with the indexes of `generation`, or without.
 pub(crate) async fn create(
-    connection: &mut SqliteConnection,
+    connection: &mut SqlConnection<'_>,
     table: &Table,
     name: &str,
     generation: Option<u64>,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query(statements::drop_table(name)).execute(&mut *connection).await?;
-    sqlx::query(statements::create_table(table, name)).execute(&mut *connection).await?;
-    for sql in generation.map(|generation| statements::create_indexes(table, name, generation)).unwrap_or_default() {
-        sqlx::query(sql).execute(&mut *connection).await?;
+    let database = Database::of_connection(connection);
+    access::script(connection, drop_table(name)).await?;
+    access::script(connection, database.create_table(table, name)).await?;
+    for sql in generation.map(|generation| database.create_indexes(table, name, generation)).unwrap_or_default() {
+        access::script(connection, sql).await?;
     }
     Ok(())
 }

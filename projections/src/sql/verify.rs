@@ -9,15 +9,17 @@ use async_trait::async_trait;
 use lease_events::record::Position;
 use lease_stores::append_hook::WriterJob;
 use lease_stores::sql::SqlConnection;
-use sqlx::{AssertSqlSafe, Row as _, SqliteConnection};
+use sqlx::AssertSqlSafe;
 
+use super::access::fetch;
+use super::apply::begin;
 use super::batch::SqlFold;
+use super::hook::SqlProjections;
 use super::marks;
 use super::scratch::Scratch;
-use super::sqlite::SqliteProjections;
 use super::statements::{Sql, sql};
-use super::{SqliteReadModel, on_writer, tables};
-use crate::projection::{QueryError, Table};
+use super::{SqlReadModel, on_writer, tables};
+use crate::projection::{QueryError, Row, Table, Value};
 use crate::read_model::{DIFFERENCES_MAX, Difference, DifferenceKind, VerifyReport};
 
 /// What the names of the copies end in.
@@ -26,11 +28,12 @@ const SUFFIX: &str = "__verify";
 const RANGE: i64 = 2_000;
 
 /// Compares the table `name` with a fresh fold of the log.
-pub(crate) async fn verify(model: &SqliteReadModel, name: &str) -> Result<VerifyReport, QueryError> {
+pub(crate) async fn verify(model: &SqlReadModel, name: &str) -> Result<VerifyReport, QueryError> {
     let (fold, view) = model.find(name)?;
     let one_at_a_time = model.scratch.lock().await;
     let projection = &model.projections.projections[fold];
-    let scratch = Scratch::new(model.store.clone(), SqlFold::new(projection, SUFFIX), Some(view));
+    let scratch =
+        Scratch::new(model.store.clone(), SqlFold::new(model.projections.database, projection, SUFFIX), Some(view));
     let table = scratch.fold.views[view].table;
     let mut job = Verify {
         projections: model.projections.clone(),
@@ -38,7 +41,7 @@ pub(crate) async fn verify(model: &SqliteReadModel, name: &str) -> Result<Verify
         table,
         scratch,
         begun: false,
-        after: String::new(),
+        after: "".into(),
         done: false,
         report: VerifyReport {
             table: table.name.to_owned(),
@@ -58,13 +61,13 @@ pub(crate) async fn verify(model: &SqliteReadModel, name: &str) -> Result<Verify
 }
 
 struct Verify {
-    projections: Arc<SqliteProjections>,
+    projections: Arc<SqlProjections>,
     scratch: Scratch,
     table: &'static Table,
     texts: Texts,
     begun: bool,
     /// The last key that was compared.
-    after: String,
+    after: Arc<str>,
     done: bool,
     report: VerifyReport,
 }
@@ -72,27 +75,35 @@ struct Verify {
 struct Texts {
     /// The last key of the next range of live rows, and how many rows it has.
     range: Sql,
+    /// The differences from behind one key up to another.
     compare: Sql,
+    /// From behind one key to the end.
+    compare_rest: Sql,
 }
 
 impl Texts {
     fn new(table: &Table, copy: &str) -> Self {
         let (name, key) = (table.name, table.key());
         let differs: Vec<String> =
-            table.columns.iter().map(|column| format!("live.{0} IS NOT fresh.{0}", column.name)).collect();
-        let side = |name: &str| format!("(SELECT * FROM {name} WHERE {key} > ?1 AND (?2 IS NULL OR {key} <= ?2))");
-        Self {
-            range: sql(format!(
-                "SELECT max({key}), count(*) FROM (SELECT {key} FROM {name} WHERE {key} > ? ORDER BY {key} LIMIT ?)"
-            )),
-            compare: sql(format!(
+            table.columns.iter().map(|column| format!("live.{0} IS DISTINCT FROM fresh.{0}", column.name)).collect();
+        let compare = |limit: &str, range: &str| {
+            let side = |name: &str| format!("(SELECT * FROM {name} WHERE {range})");
+            sql(format!(
                 "SELECT live.{key}, fresh.{key}, {} FROM {} AS live FULL JOIN {} AS fresh ON live.{key} = fresh.{key} \
-                 WHERE {} LIMIT ?3",
+                 WHERE {} LIMIT {limit}",
                 differs.join(", "),
                 side(name),
                 side(copy),
                 differs.join(" OR ")
+            ))
+        };
+        Self {
+            range: sql(format!(
+                "SELECT max({key}), count(*) FROM \
+                 (SELECT {key} FROM {name} WHERE {key} > $1 ORDER BY {key} LIMIT $2) AS next"
             )),
+            compare: compare("$3", &format!("{key} > $1 AND {key} <= $2")),
+            compare_rest: compare("$2", &format!("{key} > $1")),
         }
     }
 }
@@ -100,14 +111,14 @@ impl Texts {
 #[async_trait]
 impl WriterJob for Verify {
     async fn run(&mut self, connection: &mut SqlConnection<'_>) -> Result<(), sqlx::Error> {
-        let connection = connection.sqlite()?;
+        begin(connection).await?;
         if !self.begun {
             self.projections.forget();
-            tables::ensure(&mut *connection, &self.projections.folds).await?;
+            tables::ensure(connection, &self.projections.folds).await?;
             self.scratch.create(connection, |_| None).await?;
             self.begun = true;
         }
-        let live = marks::read(&mut *connection).await?.remove(self.table.name);
+        let live = marks::read(connection).await?.remove(self.table.name);
         let position = live.filter(|mark| mark.version == self.table.version).map_or(0, |mark| mark.position);
         if position < self.scratch.position {
             self.scratch.failure = Some(QueryError::Overtaken { name: self.table.name.to_owned() });
@@ -123,23 +134,24 @@ impl WriterJob for Verify {
 
 impl Verify {
     /// Compares the next range of keys; the last one also takes what lies behind the live table's last key.
-    async fn compare(&mut self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-        let (last, rows): (Option<String>, i64) = sqlx::query_as(AssertSqlSafe(self.texts.range.0.clone()))
-            .bind(&self.after)
-            .bind(RANGE)
-            .fetch_one(&mut *connection)
-            .await?;
-        let last = last.filter(|_| rows == RANGE);
-        let room = DIFFERENCES_MAX - self.report.differences.len();
-        let found = sqlx::query(AssertSqlSafe(self.texts.compare.0.clone()))
-            .bind(&self.after)
-            .bind(&last)
-            .bind(i64::try_from(room).unwrap_or(i64::MAX))
-            .fetch_all(&mut *connection)
-            .await?;
-        for row in found {
-            self.report.differences.push(self.difference(&row)?);
-        }
+    async fn compare(&mut self, connection: &mut SqlConnection<'_>) -> Result<(), sqlx::Error> {
+        let after = || Value::Text(self.after.clone());
+        let range = AssertSqlSafe(self.texts.range.0.clone());
+        let mut range = fetch(connection, range, [after(), Value::Integer(RANGE)]).await?.into_iter().flatten();
+        let (last, rows) = match (range.next(), range.next()) {
+            (Some(Value::Text(last)), Some(Value::Integer(rows))) => (Some(last).filter(|_| rows == RANGE), rows),
+            _ => (None, 0),
+        };
+        let room = Value::from((DIFFERENCES_MAX - self.report.differences.len()) as u64);
+        let found = match &last {
+            Some(last) => {
+                let compare = AssertSqlSafe(self.texts.compare.0.clone());
+                fetch(connection, compare, [after(), Value::Text(last.clone()), room]).await?
+            }
+            None => fetch(connection, AssertSqlSafe(self.texts.compare_rest.0.clone()), [after(), room]).await?,
+        };
+        let found = found.iter().map(|row| self.difference(row)).collect::<Vec<_>>();
+        self.report.differences.extend(found);
         self.report.rows += rows.cast_unsigned();
         self.report.position = Position(self.scratch.position);
         match last {
@@ -149,20 +161,18 @@ impl Verify {
         Ok(())
     }
 
-    fn difference(&self, row: &sqlx::sqlite::SqliteRow) -> Result<Difference, sqlx::Error> {
-        let (live, fresh): (Option<String>, Option<String>) = (row.try_get(0)?, row.try_get(1)?);
-        Ok(match (live, fresh) {
-            (Some(key), None) => Difference { key, kind: DifferenceKind::Surplus },
-            (None, key) => Difference { key: key.unwrap_or_default(), kind: DifferenceKind::Missing },
-            (Some(key), Some(_)) => {
-                let mut columns = Vec::new();
-                for (at, column) in self.table.columns.iter().enumerate() {
-                    if row.try_get::<bool, _>(at + 2)? {
-                        columns.push(column.name);
-                    }
-                }
-                Difference { key, kind: DifferenceKind::Columns(columns) }
+    /// What a row of the comparison says: the key on either side, and for each column whether it differs.
+    fn difference(&self, row: &Row) -> Difference {
+        match (&row[0], &row[1]) {
+            (Value::Text(key), Value::Text(_)) => {
+                let differs =
+                    self.table.columns.iter().zip(&row[2..]).filter(|(_, differs)| **differs != Value::from(false));
+                let columns = differs.map(|(column, _)| column.name).collect();
+                Difference { key: key.to_string(), kind: DifferenceKind::Columns(columns) }
             }
-        })
+            (Value::Text(key), _) => Difference { key: key.to_string(), kind: DifferenceKind::Surplus },
+            (_, Value::Text(key)) => Difference { key: key.to_string(), kind: DifferenceKind::Missing },
+            _ => Difference { key: String::new(), kind: DifferenceKind::Missing },
+        }
     }
 }

@@ -6,18 +6,21 @@
 //! of a log that is begun anew is there before its frames, and the database is changed only while the log is whole.
 
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use lease_events::record::{Position, RecordedEvent};
 use lease_events::store::{Direction, EventStore};
 use lease_projections::read_model::ReadModel as _;
 use lease_stores::append_hook::WriterJob;
 use lease_stores::sql::SqlConnection;
-use sqlx::{AssertSqlSafe, Connection};
+use lease_stores::sqlite::SqliteStore;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection, SqliteConnection};
 use tempfile::TempDir;
 
 use crate::history::{self, play_step};
-use crate::world::{World, open};
+use crate::world::on_file;
 
 /// How many lives are cut short in an ordinary run. One of them is run alone with its seed in [`SEED`].
 const SEEDS: u64 = 6;
@@ -34,6 +37,28 @@ const BLOCK: usize = 4_096;
 /// The head of a log, which is synced before anything behind it is written.
 const WAL_HEAD: usize = 32;
 const TABLES: [&str; 4] = ["current_leases", "reusable_leases", "environments", "secrets"];
+
+/// A ledger file in a folder of its own.
+struct World {
+    folder: TempDir,
+    store: Arc<SqliteStore>,
+}
+
+impl World {
+    async fn new() -> Self {
+        let folder = TempDir::new().expect("a folder can be made");
+        let (store, _) = on_file(&folder.path().join("ledger.db")).await;
+        Self { folder, store }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("ledger.db")
+    }
+
+    async fn vandal(&self) -> SqliteConnection {
+        SqliteConnectOptions::new().filename(self.path()).connect().await.expect("the file is there")
+    }
+}
 
 /// Numbers that follow from a seed (`SplitMix64`).
 struct Draw(u64);
@@ -158,7 +183,7 @@ async fn whole_log(store: &dyn EventStore) -> Vec<RecordedEvent> {
 async fn reopened(image: &Image, draw: &mut Draw) -> Vec<RecordedEvent> {
     let folder = TempDir::new().expect("a folder can be made");
     image.put(folder.path());
-    let (store, model) = open(&folder.path().join("ledger.db"), lease_projections::standard()).await;
+    let (store, model) = on_file(&folder.path().join("ledger.db")).await;
     let found = whole_log(&*store).await;
     for _ in 0..4 {
         play_step(&*store, step(draw)).await;

@@ -6,18 +6,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use lease_events::record::{Position, StreamId};
 use lease_events::store::EventStore as _;
 use lease_projections::read_model::ReadModel as _;
-use lease_projections::sql::{SqliteProjections, SqliteReadModel};
+use lease_projections::sql::{Database, SqlProjections, SqlReadModel};
 use lease_stores::sqlite::{CommitFault, CommitFaults, SqliteOptions, SqliteStore};
 
 use crate::history::{acquired, append, lease, release_requested, renewed, requested};
-use crate::world::{Ticks, World, open};
+use crate::world::{Ticks, World, both};
 
 const TABLES: [&str; 5] = ["current_leases", "reusable_leases", "environments", "secrets", "runs"];
 
-#[tokio::test]
-async fn two_processes_that_take_turns_on_one_lease_keep_its_row_true() {
-    let world = World::new().await;
-    let (store, model) = open(&world.path(), lease_projections::standard()).await;
+async fn two_processes_that_take_turns_on_one_lease_keep_its_row_true(on: Database) {
+    let world = World::new(on).await;
+    let (store, model) = world.process().await;
     let stream = StreamId::lease(lease(1));
     append(&*world.store, &stream, &[requested(1, 1)]).await;
     append(&*store, &stream, &[acquired(7)]).await;
@@ -31,16 +30,9 @@ async fn two_processes_that_take_turns_on_one_lease_keep_its_row_true() {
     }
 }
 
-#[tokio::test]
-async fn events_of_a_process_without_projections_are_caught_up() {
-    let world = World::new().await;
-    let options = SqliteOptions {
-        path: world.path(),
-        clock: Arc::new(Ticks::default()),
-        ids: Arc::new(lease_events::seam::SystemIds),
-        hook: None,
-    };
-    let bare = SqliteStore::open(options).await.expect("the file is ours");
+async fn events_of_a_process_without_projections_are_caught_up(on: Database) {
+    let world = World::new(on).await;
+    let bare = world.bare().await;
     let stream = StreamId::lease(lease(1));
     append(&*bare, &stream, &[requested(1, 1)]).await;
     append(&*world.store, &stream, &[acquired(1)]).await;
@@ -51,17 +43,9 @@ async fn events_of_a_process_without_projections_are_caught_up() {
     assert_eq!(world.model.verify("current_leases").await.expect("it can be verified").differences, []);
 }
 
-#[tokio::test]
-async fn an_existing_log_is_caught_up_when_the_projections_are_attached() {
-    let folder = tempfile::TempDir::new().expect("a folder can be made");
-    let path = folder.path().join("ledger.db");
-    let options = SqliteOptions {
-        path: path.clone(),
-        clock: Arc::new(Ticks::default()),
-        ids: Arc::new(lease_events::seam::SystemIds),
-        hook: None,
-    };
-    let bare = SqliteStore::open(options).await.expect("the folder is there");
+async fn an_existing_log_is_caught_up_when_the_projections_are_attached(on: Database) {
+    let world = World::with(on, Vec::new()).await;
+    let bare = world.bare().await;
     for number in 0..=255 {
         let stream = StreamId::lease(lease(number));
         append(&*bare, &stream, &[requested(number, number), acquired(1), renewed(1)]).await;
@@ -70,7 +54,7 @@ async fn an_existing_log_is_caught_up_when_the_projections_are_attached() {
         append(&*bare, &StreamId::lease(lease(number)), &[renewed(2), release_requested()]).await;
     }
     bare.close().await;
-    let (_store, model) = open(&path, lease_projections::standard()).await;
+    let (_store, model) = world.process().await;
     let statuses = model.statuses().await.expect("it reads");
     assert!(statuses.iter().all(|status| status.position == 1_280 && status.stalled.is_none()), "{statuses:?}");
     for table in TABLES {
@@ -95,7 +79,7 @@ impl CommitFaults for Once {
 #[tokio::test]
 async fn a_transaction_that_is_rolled_back_leaves_nothing_hot() {
     let folder = tempfile::TempDir::new().expect("a folder can be made");
-    let projections = SqliteProjections::new_standard();
+    let projections = SqlProjections::new_standard(Database::Sqlite);
     let faults = Arc::new(Once { armed: AtomicBool::new(false) });
     let options = SqliteOptions {
         path: folder.path().join("ledger.db"),
@@ -104,7 +88,7 @@ async fn a_transaction_that_is_rolled_back_leaves_nothing_hot() {
         hook: Some(projections.clone()),
     };
     let store = SqliteStore::open_with_faults(options, faults.clone()).await.expect("the folder is there");
-    let model = SqliteReadModel::attach(projections, store.clone()).await.expect("the file is ours");
+    let model = SqlReadModel::attach(projections, store.clone()).await.expect("the file is ours");
     let stream = StreamId::lease(lease(1));
     append(&*store, &stream, &[requested(1, 1)]).await;
     faults.armed.store(true, Ordering::SeqCst);
@@ -121,3 +105,9 @@ async fn a_transaction_that_is_rolled_back_leaves_nothing_hot() {
     let statuses = model.statuses().await.expect("it reads");
     assert!(statuses.iter().all(|status| status.position == 2), "{statuses:?}");
 }
+
+both!(
+    an_existing_log_is_caught_up_when_the_projections_are_attached,
+    two_processes_that_take_turns_on_one_lease_keep_its_row_true,
+    events_of_a_process_without_projections_are_caught_up,
+);

@@ -4,17 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use lease_events::record::StreamId;
-use lease_events::store::EventStore as _;
 use lease_projections::projection::QueryError;
 use lease_projections::read_model::ReadModel as _;
+use lease_projections::sql::{Database, SqlProjections, SqlReadModel};
 use tokio::sync::mpsc;
 
 use crate::history::{acquired, append, lease, renewed, requested};
-use crate::world::{Counting, World, open};
+use crate::world::{Counting, World, both};
 
-#[tokio::test]
-async fn appends_go_on_while_a_projection_is_rebuilt() {
-    let world = World::new().await;
+async fn appends_go_on_while_a_projection_is_rebuilt(on: Database) {
+    let world = World::new(on).await;
     for number in 0..=255 {
         let stream = StreamId::lease(lease(number));
         append(&*world.store, &stream, &[requested(number, number), acquired(1), renewed(1), renewed(2)]).await;
@@ -40,10 +39,9 @@ async fn appends_go_on_while_a_projection_is_rebuilt() {
     }
 }
 
-#[tokio::test]
-async fn a_rebuild_that_fails_leaves_the_live_table_and_nothing_beside_it() {
+async fn a_rebuild_that_fails_leaves_the_live_table_and_nothing_beside_it(on: Database) {
     let broken = Arc::new(AtomicBool::new(false));
-    let world = World::with(vec![Arc::new(Counting { broken: broken.clone() })]).await;
+    let world = World::with(on, vec![Arc::new(Counting { broken: broken.clone() })]).await;
     append(&*world.store, &StreamId::lease(lease(1)), &[requested(1, 1)]).await;
     let live = world.rows("counts").await;
     broken.store(true, Ordering::SeqCst);
@@ -51,28 +49,23 @@ async fn a_rebuild_that_fails_leaves_the_live_table_and_nothing_beside_it() {
     let error = world.model.rebuild("counts", progress).await.expect_err("its step fails");
     assert!(matches!(error, QueryError::Stalled { .. }), "{error}");
     assert_eq!(world.rows("counts").await, live);
-    let beside: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_master WHERE name LIKE '%!_!_%' ESCAPE '!'")
-        .fetch_one(world.store.reader())
-        .await
-        .expect("it reads");
-    assert_eq!(beside, 0);
+    let tables = world.vandal().await.tables().await;
+    assert!(!format!("{tables:?}").contains("__"), "{tables:?}");
 }
 
-#[tokio::test]
-async fn what_an_interrupted_rebuild_left_is_removed_by_the_next() {
-    let world = World::new().await;
+async fn what_an_interrupted_rebuild_left_is_removed_by_the_next(on: Database) {
+    let world = World::new(on).await;
     append(&*world.store, &StreamId::lease(lease(1)), &[requested(1, 1)]).await;
     let mut vandal = world.vandal().await;
-    sqlx::query("CREATE TABLE current_leases__rebuild (a)").execute(&mut vandal).await.expect("it is made");
+    vandal.run("CREATE TABLE current_leases__rebuild (a INTEGER)").await;
     let live = world.rows("current_leases").await;
     let (progress, _unheard) = mpsc::channel(1);
     world.model.rebuild("current_leases", progress).await.expect("it can be rebuilt");
     assert_eq!(world.rows("current_leases").await, live);
 }
 
-#[tokio::test]
-async fn a_table_of_an_older_version_is_made_anew_and_one_of_a_newer_is_refused() {
-    let world = World::new().await;
+async fn a_table_of_an_older_version_is_made_anew_and_one_of_a_newer_is_refused(on: Database) {
+    let world = World::new(on).await;
     let stream = StreamId::lease(lease(1));
     append(&*world.store, &stream, &[requested(1, 1)]).await;
     let live = world.rows("current_leases").await;
@@ -82,25 +75,24 @@ async fn a_table_of_an_older_version_is_made_anew_and_one_of_a_newer_is_refused(
         "CREATE TABLE current_leases (lease_id TEXT)",
         "UPDATE projections SET version = 0 WHERE name = 'current_leases'",
     ] {
-        sqlx::query(sql).execute(&mut vandal).await.expect("it is written");
+        vandal.run(sql).await;
     }
     // The old process must not write to a table that is not of its version.
     append(&*world.store, &stream, &[acquired(1)]).await;
-    let (_store, model) = open(&world.path(), lease_projections::standard()).await;
+    let (_store, model) = world.process().await;
     assert_eq!(world.rows("current_leases").await.len(), live.len());
     assert_eq!(model.verify("current_leases").await.expect("it can be verified").differences, []);
-    sqlx::query("UPDATE projections SET version = 2").execute(&mut vandal).await.expect("it is written");
-    let projections = lease_projections::sql::SqliteProjections::new_standard();
-    let error = match lease_projections::sql::SqliteReadModel::attach(projections, world.store.clone()).await {
+    vandal.run("UPDATE projections SET version = 2").await;
+    let projections = SqlProjections::new_standard(on);
+    let error = match SqlReadModel::attach(projections, world.store.clone()).await {
         Ok(_) => panic!("a newer table is not touched"),
         Err(error) => error.to_string(),
     };
     assert!(error.contains("of version 2, written by a newer lease-ledger"), "{error}");
 }
 
-#[tokio::test]
-async fn an_unknown_projection_is_refused_by_name() {
-    let world = World::new().await;
+async fn an_unknown_projection_is_refused_by_name(on: Database) {
+    let world = World::new(on).await;
     let (progress, _unheard) = mpsc::channel(1);
     let error = world.model.rebuild("leases", progress).await.expect_err("there is none").to_string();
     assert_eq!(
@@ -108,3 +100,11 @@ async fn an_unknown_projection_is_refused_by_name() {
         "there is no projection \"leases\"; there are current_leases, reusable_leases, environments, secrets, runs"
     );
 }
+
+both!(
+    appends_go_on_while_a_projection_is_rebuilt,
+    a_rebuild_that_fails_leaves_the_live_table_and_nothing_beside_it,
+    what_an_interrupted_rebuild_left_is_removed_by_the_next,
+    a_table_of_an_older_version_is_made_anew_and_one_of_a_newer_is_refused,
+    an_unknown_projection_is_refused_by_name,
+);

@@ -2,24 +2,23 @@
 
 use lease_events::record::StreamId;
 use lease_projections::read_model::{DIFFERENCES_MAX, Difference, DifferenceKind, ReadModel as _};
+use lease_projections::sql::Database;
 
 use crate::history::{acquired, append, lease, requested};
-use crate::world::World;
+use crate::world::{World, both};
 
-#[tokio::test]
-async fn a_tampered_a_missing_and_a_surplus_row_are_found() {
-    let world = World::new().await;
+async fn a_tampered_a_missing_and_a_surplus_row_are_found(on: Database) {
+    let world = World::new(on).await;
     for number in 0..40 {
         append(&*world.store, &StreamId::lease(lease(number)), &[requested(number, number), acquired(1)]).await;
     }
     let mut vandal = world.vandal().await;
     for (number, sql) in [
-        (3, "UPDATE current_leases SET status = 'released', is_open = 0 WHERE lease_id = ?"),
-        (4, "DELETE FROM current_leases WHERE lease_id = ?"),
-        (5, "UPDATE current_leases SET lease_id = 'zzz' WHERE lease_id = ?"),
+        (3, "UPDATE current_leases SET status = 'released', is_open = 0 WHERE lease_id = "),
+        (4, "DELETE FROM current_leases WHERE lease_id = "),
+        (5, "UPDATE current_leases SET lease_id = 'zzz' WHERE lease_id = "),
     ] {
-        let done = sqlx::query(sql).bind(lease(number).to_string()).execute(&mut vandal).await.expect("it is written");
-        assert_eq!(done.rows_affected(), 1);
+        assert_eq!(vandal.run(&format!("{sql}'{}'", lease(number))).await, 1);
     }
     let report = world.model.verify("current_leases").await.expect("it can be verified");
     let found =
@@ -30,7 +29,7 @@ async fn a_tampered_a_missing_and_a_surplus_row_are_found() {
     assert_eq!(found("zzz"), Some(DifferenceKind::Surplus));
     assert_eq!((report.differences.len(), report.rows), (4, 39));
 
-    sqlx::query("UPDATE current_leases SET driver = 'ssh'").execute(&mut vandal).await.expect("it is written");
+    vandal.run("UPDATE current_leases SET driver = 'ssh'").await;
     let report = world.model.verify("current_leases").await.expect("it can be verified");
     assert_eq!(report.differences.len(), DIFFERENCES_MAX);
     assert!(
@@ -38,21 +37,20 @@ async fn a_tampered_a_missing_and_a_surplus_row_are_found() {
     );
 }
 
-#[tokio::test]
-async fn rows_beyond_one_range_are_compared_too() {
-    let world = World::new().await;
+async fn rows_beyond_one_range_are_compared_too(on: Database) {
+    let world = World::new(on).await;
     let mut vandal = world.vandal().await;
     // More live rows than one job compares, and all of them surplus but the last of the log's own.
     append(&*world.store, &StreamId::lease(lease(1)), &[requested(1, 1)]).await;
-    sqlx::query(
-        "WITH RECURSIVE n (i) AS (VALUES (0) UNION ALL SELECT i + 1 FROM n WHERE i < 4500)
-         INSERT INTO reusable_leases SELECT printf('%08d', i), 'c', 'e', 'p', 'd', 'o', NULL, NULL, NULL, NULL,
-           'x', 1, 't', '{}', 1 FROM n",
-    )
-    .execute(&mut vandal)
-    .await
-    .expect("it is written");
-    sqlx::query("DELETE FROM reusable_leases WHERE lease_id < '00004495'").execute(&mut vandal).await.expect("it is");
+    let rows: Vec<String> = (0..=4_500)
+        .map(|number| {
+            format!("('{number:08}', 'c', 'e', 'p', 'd', 'o', NULL, NULL, NULL, NULL, 'x', 1, 't', '{{}}', 1)")
+        })
+        .collect();
+    vandal.run(&format!("INSERT INTO reusable_leases VALUES {}", rows.join(", "))).await;
+    vandal.run("DELETE FROM reusable_leases WHERE lease_id < '00004495'").await;
     let report = world.model.verify("reusable_leases").await.expect("it can be verified");
     assert_eq!((report.differences.len(), report.rows), (6, 6));
 }
+
+both!(a_tampered_a_missing_and_a_surplus_row_are_found, rows_beyond_one_range_are_compared_too,);

@@ -21,7 +21,7 @@ use lease_ledger::commands::upkeep::Did;
 use lease_ledger::drivers::sandbox::fake::FakeProvider;
 use lease_ledger::secrets::settings::SecretSettings;
 use lease_ledger::wiring;
-use lease_projections::sql::{SqliteProjections, SqliteReadModel};
+use lease_projections::sql::{Database, SqlProjections, SqlReadModel};
 use lease_stores::sqlite::{SqliteOptions, SqliteStore};
 use serde_json::json;
 
@@ -245,11 +245,11 @@ async fn field_paperclip_13515_a_run_that_ended_holds_nothing_for_ever() {
 
 /// What a process that is killed right behind it leaves of a run's release.
 async fn remember_release_alone(path: &std::path::Path, clock: Arc<SimulatedClock>, run_id: RunId) {
-    let projections = SqliteProjections::new_standard();
+    let projections = SqlProjections::new_standard(Database::Sqlite);
     let (ids, hook) = (Arc::new(CountedIds::default()), Some(projections.clone() as _));
     let store = SqliteStore::open(SqliteOptions { path: path.to_owned(), clock, ids, hook }).await;
     let store = store.expect("the file is ours");
-    SqliteReadModel::attach(projections, store.clone()).await.expect("the file is ours");
+    SqlReadModel::attach(projections, store.clone()).await.expect("the file is ours");
     let stream = StreamId::run(run_id);
     let event: RunEvent = RunReleased { run_id, status: ReleaseStatus::Released, reason: Reason::RunEnded }.into();
     let command = CommandId::derived(&["killed"]);

@@ -1,4 +1,4 @@
-//! The SQLite executor: projections that follow every append inside its transaction.
+//! The append hook: projections that follow every append inside its transaction.
 //!
 //! **Invariants:**
 //! - A projection's failure never refuses an event. All tables are written under one savepoint; only where that
@@ -16,18 +16,20 @@ use async_trait::async_trait;
 use lease_events::record::{Position, RecordedEvent};
 use lease_stores::append_hook::AppendHook;
 use lease_stores::sql::SqlConnection;
-use sqlx::SqliteConnection;
 use tokio::sync::{Notify, watch};
 
-use super::apply::{Plan, apply, views_of};
-use super::batch::{Batch, BatchError, SqlFold};
+use super::apply::{Plan, apply, begin, undo, views_of};
+use super::batch::{Batch, SqlFold};
+use super::dialect::Database;
+use super::fault::BatchError;
 use super::hot::HotRows;
 use super::marks::{self, Marks};
 use crate::projection::{Projection, Table};
 
-/// The projections of one SQLite store, as its append hook. Made before the store is opened, and attached to it
-/// afterwards by [`super::SqliteReadModel::attach`]; until then it does nothing.
-pub struct SqliteProjections {
+/// The projections of one SQL store, as its append hook. Made before the store is opened, and attached to it
+/// afterwards by [`super::SqlReadModel::attach`]; until then it does nothing.
+pub struct SqlProjections {
+    pub(crate) database: Database,
     pub(crate) projections: Vec<Arc<dyn Projection>>,
     pub(crate) folds: Vec<SqlFold>,
     live: Mutex<Live>,
@@ -45,16 +47,17 @@ pub(crate) struct Live {
     hot: Vec<HotRows>,
     /// The events that are being written, folded while they are: one a plan of theirs.
     prepared: Vec<Option<Batch>>,
-    /// What [`SqliteProjections::seen`] becomes on commit.
+    /// What [`SqlProjections::seen`] becomes on commit.
     seen: Option<Position>,
 }
 
-impl SqliteProjections {
-    /// An executor of `projections`.
+impl SqlProjections {
+    /// An executor of `projections` on `database`.
     #[must_use]
-    pub fn new(projections: Vec<Arc<dyn Projection>>) -> Arc<Self> {
+    pub fn new(database: Database, projections: Vec<Arc<dyn Projection>>) -> Arc<Self> {
         Arc::new(Self {
-            folds: projections.iter().map(|projection| SqlFold::new(projection, "")).collect(),
+            folds: projections.iter().map(|projection| SqlFold::new(database, projection, "")).collect(),
+            database,
             projections,
             live: Mutex::default(),
             attached: AtomicBool::new(false),
@@ -63,10 +66,10 @@ impl SqliteProjections {
         })
     }
 
-    /// An executor of the ledger's own projections.
+    /// An executor of the ledger's own projections on `database`.
     #[must_use]
-    pub fn new_standard() -> Arc<Self> {
-        Self::new(crate::standard())
+    pub fn new_standard(database: Database) -> Arc<Self> {
+        Self::new(database, crate::standard())
     }
 
     /// Every table, in the order of the projections.
@@ -91,16 +94,18 @@ impl SqliteProjections {
     async fn follow(
         &self,
         live: &mut Live,
-        connection: &mut SqliteConnection,
+        connection: &mut SqlConnection<'_>,
         events: &[RecordedEvent],
     ) -> Result<(), sqlx::Error> {
         let (Some(first), Some(last)) = (events.first(), events.last()) else { return Ok(()) };
-        let marks = match live.marks.take() {
-            Some(marks) => marks,
-            None => match marks::read(&mut *connection).await {
+        let marks = if let Some(marks) = live.marks.take() {
+            marks
+        } else {
+            begin(connection).await?;
+            match marks::read(connection).await {
                 Ok(marks) => marks,
-                Err(error) => return self.without_marks(error),
-            },
+                Err(error) => return self.without_marks(connection, error).await,
+            }
         };
         live.hot.resize_with(self.folds.len(), HotRows::default);
         let mut plans = self.in_step(&marks, first.position.0 - 1);
@@ -120,13 +125,13 @@ impl SqliteProjections {
         Ok(())
     }
 
-    fn without_marks(&self, error: sqlx::Error) -> Result<(), sqlx::Error> {
+    async fn without_marks(&self, connection: &mut SqlConnection<'_>, error: sqlx::Error) -> Result<(), sqlx::Error> {
         match BatchError::from(error) {
             BatchError::Connection(error) => Err(error),
             BatchError::Projection(cause) => {
                 tracing::error!(cause, "the table of the projections' positions cannot be read; nothing is projected");
                 self.behind.notify_one();
-                Ok(())
+                undo(connection).await
             }
         }
     }
@@ -144,7 +149,7 @@ impl SqliteProjections {
 }
 
 #[async_trait]
-impl AppendHook for SqliteProjections {
+impl AppendHook for SqlProjections {
     fn prepare(&self, events: &[RecordedEvent]) {
         let Some(first) = events.first() else { return };
         let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
@@ -159,7 +164,6 @@ impl AppendHook for SqliteProjections {
     }
 
     async fn on_append(&self, connection: &mut SqlConnection<'_>, events: &[RecordedEvent]) -> Result<(), sqlx::Error> {
-        let connection = connection.sqlite()?;
         if !self.attached.load(Ordering::Acquire) {
             return Ok(());
         }
