@@ -12,7 +12,7 @@
 //! - [`projection`]: the port: a typed fold, and the tables that show its states.
 //! - [`current_leases`], [`reusable_leases`], [`environments`], [`secrets`], [`runs`]: the five tables.
 //! - [`read_model`]: the reading port.
-//! - [`sql`]: the executor that writes them in the transaction of the append, and reads them, on SQLite.
+//! - [`sql`]: the executor that writes them in the transaction of the append, and reads them, on SQLite and PostgreSQL.
 //! - [`memory`]: the same for the memory store.
 //! - [`docs`]: the published contract as text.
 

@@ -38,17 +38,13 @@ const POSTGRES_CLASSES: [&str; 5] = ["08", "25", "53", "57", "58"];
 const QUERY_CANCELED: &str = "57014";
 
 fn is_of_the_machine(error: &dyn DatabaseError) -> bool {
-    match error.try_downcast_ref::<PgDatabaseError>() {
-        Some(error) => {
-            let fatal = matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic);
-            fatal || ends_the_transaction(error.code())
-        }
-        None => {
-            let code = error.code().and_then(|code| code.parse::<i32>().ok());
-            // The low byte of an extended code is the primary one.
-            code.is_some_and(|code| SQLITE_CODES.contains(&(code & 0xff)))
-        }
+    if let Some(error) = error.try_downcast_ref::<PgDatabaseError>() {
+        let fatal = matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic);
+        return fatal || ends_the_transaction(error.code());
     }
+    let code = error.code().and_then(|code| code.parse::<i32>().ok());
+    // The low byte of an extended code is the primary one.
+    code.is_some_and(|code| SQLITE_CODES.contains(&(code & 0xff)))
 }
 
 fn ends_the_transaction(state: &str) -> bool {

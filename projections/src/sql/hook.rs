@@ -98,14 +98,13 @@ impl SqlProjections {
         events: &[RecordedEvent],
     ) -> Result<(), sqlx::Error> {
         let (Some(first), Some(last)) = (events.first(), events.last()) else { return Ok(()) };
-        let marks = match live.marks.take() {
-            Some(marks) => marks,
-            None => {
-                begin(connection).await?;
-                match marks::read(connection).await {
-                    Ok(marks) => marks,
-                    Err(error) => return self.without_marks(connection, error).await,
-                }
+        let marks = if let Some(marks) = live.marks.take() {
+            marks
+        } else {
+            begin(connection).await?;
+            match marks::read(connection).await {
+                Ok(marks) => marks,
+                Err(error) => return self.without_marks(connection, error).await,
             }
         };
         live.hot.resize_with(self.folds.len(), HotRows::default);

@@ -165,7 +165,9 @@ impl Conditions {
 
     fn end(mut self, order: &str, limit: usize) -> List {
         let limit = self.bind(cut(limit));
-        self.list.text.push_str(&format!(" ORDER BY {order} LIMIT {limit}"));
+        for part in [" ORDER BY ", order, " LIMIT ", &limit] {
+            self.list.text.push_str(part);
+        }
         self.list
     }
 }

@@ -14,7 +14,9 @@ use lease_events::store::{Direction, EventStore};
 use lease_projections::read_model::ReadModel as _;
 use lease_stores::append_hook::WriterJob;
 use lease_stores::sql::SqlConnection;
-use sqlx::{AssertSqlSafe, Connection};
+use lease_stores::sqlite::SqliteStore;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection, SqliteConnection};
 use tempfile::TempDir;
 
 use crate::history::{self, play_step};

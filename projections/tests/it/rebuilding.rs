@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use lease_events::record::StreamId;
-use lease_events::store::EventStore as _;
 use lease_projections::projection::QueryError;
 use lease_projections::read_model::ReadModel as _;
 use lease_projections::sql::{Database, SqlProjections, SqlReadModel};

@@ -107,7 +107,9 @@ async fn what_shows_a_stalled_table_waits_with_it_and_says_so(on: Database) {
     append(&*world.store, &stream, &[requested(1, 1)]).await;
     let mut vandal = world.vandal().await;
     vandal.run("UPDATE current_leases SET state = '{}'").await;
-    append(&*world.store, &stream, &[acquired(1)]).await;
+    // Another process, which has not kept the row in memory.
+    let (store, _model) = world.process().await;
+    append(&*store, &stream, &[acquired(1)]).await;
     let stalled = world.stalled("current_leases").await.expect("it stands still");
     assert!(stalled.contains("the state of row") && stalled.contains("cannot be read"), "{stalled}");
     assert_eq!(

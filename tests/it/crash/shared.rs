@@ -48,8 +48,8 @@ fn one_of_many_rivals_over_three_processes_gets_the_reusable_lease() {
                 .collect();
             asked.into_iter().map(|asked| asked.join().expect("it does not panic")).collect()
         });
-        let refused = answers.iter().find(|answer| answer.status != 201);
-        assert!(refused.is_none(), "round {round}: {refused:?}");
+        let odd = answers.iter().find(|answer| answer.status != 201);
+        assert!(odd.is_none(), "round {round}: {odd:?}");
         let leases: Vec<&Value> = answers.iter().map(|answer| &answer.body["lease"]).collect();
         let reused = leases.iter().filter(|other| other["resumedFrom"] == lease["id"]).count();
         let held: BTreeSet<String> = leases.iter().map(|lease| text(&lease["providerLeaseId"])).collect();
