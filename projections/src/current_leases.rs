@@ -6,7 +6,7 @@
 use chrono::{DateTime, Utc};
 use lease_events::failure::Fault;
 use lease_events::id::{LeaseId, LedgerId};
-use lease_events::lease::state::{InFlight, LeaseState, NextAction, ProviderLease, ReleaseIntent};
+use lease_events::lease::state::{InFlight, LeaseState, NextAction, ProviderLease, ReleaseIntent, RunningCommand};
 use lease_events::lease::vocabulary::{CleanupStatus, LeaseStatus, Reason, WorkspaceKind};
 use lease_events::record::{RecordedEvent, StreamId};
 use serde::Serialize;
@@ -22,7 +22,7 @@ pub const UNSETTLED: &str = "is_open = 1 OR cleanup_status IN ('pending', 'faile
 /// The table.
 pub const TABLE: Table = Table {
     name: "current_leases",
-    version: 2,
+    version: 3,
     about: "One row a lease, open or over, as it is now.",
     columns: &[
         Column::new("lease_id", Text, "The lease (UUID).").holds("leaseId").fixed(),
@@ -99,6 +99,11 @@ pub const TABLE: Table = Table {
             "The process that runs the effect under way; NULL where none is, or where its outcome is known to be unknown.",
         )
         .nullable(),
+        Column::new(
+            "running_commands",
+            Integer,
+            "How many commands run in its workspace: started, with no end on record. They may outlive the lease.",
+        ),
         Column::new("claimed_by", Text, "The lease that took over what this one held (UUID).")
             .holds("claimedBy")
             .nullable(),
@@ -134,6 +139,7 @@ pub const TABLE: Table = Table {
         Index { name: "claim", columns: &["claimed_by"], condition: Some("claimed_by IS NOT NULL") },
         Index { name: "unsettled", columns: &["environment_id", "created_position"], condition: Some(UNSETTLED) },
         Index { name: "open", columns: &["created_position"], condition: Some("is_open = 1") },
+        Index { name: "running", columns: &["created_position"], condition: Some("running_commands > 0") },
         Index { name: "attention", columns: &["created_position"], condition: Some("needs_attention = 1") },
     ],
 };
@@ -187,6 +193,8 @@ struct Rest<'a> {
     in_flight: &'a Option<InFlight>,
     #[serde(skip_serializing_if = "Option::is_none")]
     release: &'a Option<ReleaseIntent>,
+    #[serde(skip_serializing_if = "is_empty")]
+    running: &'a [RunningCommand],
     #[serde(skip_serializing_if = "Option::is_none")]
     requested_expires_at: Option<DateTime<Utc>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -204,6 +212,11 @@ struct Rest<'a> {
     last_used_at: DateTime<Utc>,
 }
 
+/// As serde asks for it.
+fn is_empty(running: &&[RunningCommand]) -> bool {
+    running.is_empty()
+}
+
 impl<'a> Rest<'a> {
     fn of(lease: &'a LeaseState) -> Self {
         Self {
@@ -215,6 +228,7 @@ impl<'a> Rest<'a> {
             resuming_from: lease.resuming_from,
             in_flight: &lease.in_flight,
             release: &lease.release,
+            running: &lease.running,
             requested_expires_at: lease.requested_expires_at,
             expires_at: lease.expires_at,
             cwd: &lease.cwd,
@@ -267,6 +281,7 @@ fn row(lease: &LeaseState) -> Row {
         Value::time(next.and_then(|next| next.at)),
         Value::text(next.map(|next| next.because.as_str())),
         Value::text(in_flight_owner(lease)),
+        Value::from(lease.running.len() as u64),
         Value::id(lease.claimed_by.map(|id| id.0)),
         Value::id(lease.resumed_from.map(|id| id.0)),
         Value::text(lease.reuse_fingerprint.as_deref()),

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use lease_events::environment::EnvironmentState;
 use lease_events::id::{CompanyId, EnvironmentId, LeaseId, RunId};
 use lease_events::lease::state::LeaseState;
@@ -24,6 +25,7 @@ use crate::read_model::{
     RebuildReport, ReusableFilter, SecretFilter, VerifyReport, WAIT_POLL,
 };
 use crate::reusable_leases::ReusableLease;
+use crate::reuse_claims::{self, ReuseClaim};
 use crate::runs::{self, ALIVE};
 use crate::secrets;
 
@@ -65,6 +67,15 @@ impl ReadModel for SqliteReadModel {
     async fn claimed_by(&self, claimant: LeaseId) -> Result<Vec<LeaseId>, QueryError> {
         let rows = sqlx::query(CLAIMED_BY).bind(claimant.to_string()).fetch_all(self.store.reader()).await;
         rows.map_err(|error| unavailable(&error))?.iter().map(decode::lease_id).collect()
+    }
+
+    async fn open_claims(
+        &self,
+        after: Option<(DateTime<Utc>, LeaseId)>,
+        limit: usize,
+    ) -> Result<Vec<ReuseClaim>, QueryError> {
+        let rows = self.fetch(open_claims(after, limit)).await?;
+        rows.iter().map(|row| decode::state(&reuse_claims::TABLE, row)).collect()
     }
 
     async fn open_leases_of_run(&self, company: Option<CompanyId>, run: RunId) -> Result<Vec<LeaseId>, QueryError> {
@@ -217,7 +228,8 @@ pub(super) fn leases(filter: &LeaseFilter) -> QueryBuilder<Sqlite> {
     let open = filter.open_only || all_open(filter);
     // Without statistics SQLite takes every index of one equal column for equally narrow. Which one is, is known
     // here: a run's, what is due, what needs attention, what is unsettled, an environment's, a company's.
-    let by_present = filter.run_id.is_some() || filter.due_by.is_some() || filter.needs_attention;
+    let by_present =
+        filter.run_id.is_some() || filter.due_by.is_some() || filter.needs_attention || filter.running_commands;
     let by_environment = !by_present && filter.environment_id.is_some();
     query.equal("run_id", filter.run_id);
     query.equal(if by_present { "+environment_id" } else { "environment_id" }, filter.environment_id);
@@ -227,6 +239,7 @@ pub(super) fn leases(filter: &LeaseFilter) -> QueryBuilder<Sqlite> {
     query.holds(open, "is_open = 1");
     query.holds(filter.unsettled, UNSETTLED);
     query.holds(filter.needs_attention, "needs_attention = 1");
+    query.holds(filter.running_commands, "running_commands > 0");
     if let Some(Value::Text(due)) = filter.due_by.map(|due| Value::time(Some(due))) {
         query.and().push("next_action_at <= ").push_bind(due);
     }
@@ -244,6 +257,24 @@ pub(super) fn leases(filter: &LeaseFilter) -> QueryBuilder<Sqlite> {
 /// Whether only open leases can match, so that the index of what is unsettled serves.
 fn all_open(filter: &LeaseFilter) -> bool {
     !filter.statuses.is_empty() && filter.statuses.iter().all(|status| status.is_open())
+}
+
+/// The open claims behind `after`.
+pub(super) fn open_claims(after: Option<(DateTime<Utc>, LeaseId)>, limit: usize) -> QueryBuilder<Sqlite> {
+    let mut query = Conditions::new("SELECT * FROM reuse_claims");
+    query.holds(true, reuse_claims::OPEN);
+    if let Some((at, lease_id)) = after
+        && let Value::Text(at) = Value::time(Some(at))
+    {
+        query
+            .and()
+            .push("(claimed_at, lease_id) > (")
+            .push_bind(at)
+            .push(", ")
+            .push_bind(lease_id.to_string())
+            .push(")");
+    }
+    query.end("claimed_at, lease_id", limit)
 }
 
 /// The leases that `filter` asks for, as far as a sweep must know them.

@@ -23,7 +23,7 @@ use crate::history::{
 };
 use crate::world::{Ticks, World};
 
-const TABLES: [&str; 5] = ["current_leases", "reusable_leases", "environments", "secrets", "runs"];
+const TABLES: [&str; 6] = ["current_leases", "reusable_leases", "environments", "secrets", "runs", "reuse_claims"];
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
@@ -54,7 +54,7 @@ async fn check(steps: &[crate::history::Step]) {
         as_folded(&world, number).await;
     }
     let head = world.store.head().await.expect("the log can be read");
-    assert_eq!(world.positions().await, [head.0; 5]);
+    assert_eq!(world.positions().await, [head.0; 6]);
 }
 
 /// A lease as its row gives it back is the fold of its stream; and columns and rest name every field of it, so that
@@ -117,6 +117,7 @@ async fn same_answers(one: &dyn ReadModel, other: &dyn ReadModel) {
         LeaseFilter { statuses: vec![LeaseStatus::Active], ..all.clone() },
         LeaseFilter { unsettled: true, ..all.clone() },
         LeaseFilter { needs_attention: true, ..all.clone() },
+        LeaseFilter { running_commands: true, ..all.clone() },
         LeaseFilter { due_by: Some(crate::history::noon() + chrono::Duration::seconds(90)), ..all.clone() },
         LeaseFilter { before: Some(Position(5)), ..all },
     ];

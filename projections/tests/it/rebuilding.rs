@@ -34,7 +34,7 @@ async fn appends_go_on_while_a_projection_is_rebuilt() {
     assert_eq!(report.rows, 256);
     append(&*world.store, &StreamId::lease(lease(0)), &[renewed(10)]).await;
     let last = world.store.head().await.expect("it reads").0;
-    assert_eq!(world.positions().await, [last; 5]);
+    assert_eq!(world.positions().await, [last; 6]);
     for table in ["current_leases", "reusable_leases"] {
         assert_eq!(world.model.verify(table).await.expect("it can be verified").differences, [], "{table}");
     }

@@ -123,7 +123,7 @@ async fn what_shows_a_stalled_table_waits_with_it_and_says_so() {
     let report = world.model.rebuild("current_leases", progress).await.expect("a rebuild mends it");
     assert_eq!(report.tables, ["current_leases", "reusable_leases"]);
     append(&*world.store, &stream, &[release_requested(), released(Some(CleanupStatus::Pending))]).await;
-    assert_eq!(world.positions().await, [4; 5]);
+    assert_eq!(world.positions().await, [4; 6]);
     assert_eq!(world.rows("reusable_leases").await.len(), 1);
 }
 
