@@ -105,6 +105,6 @@ async fn an_unknown_projection_is_refused_by_name() {
     let error = world.model.rebuild("leases", progress).await.expect_err("there is none").to_string();
     assert_eq!(
         error,
-        "there is no projection \"leases\"; there are current_leases, reusable_leases, environments, secrets, runs"
+        "there is no projection \"leases\"; there are current_leases, reusable_leases, environments, secrets, runs, reuse_claims"
     );
 }

@@ -12,3 +12,5 @@ mod repeating;
 mod runs;
 mod script;
 mod settling;
+mod straying;
+mod working;

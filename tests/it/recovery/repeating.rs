@@ -46,10 +46,10 @@ async fn a_command_whose_end_is_on_record_is_not_run_again() {
         bench.ledger.execute(caller().with_key("one"), request, output).await
     });
     let answer = answer.await.expect("it ended");
-    assert_eq!((answer.execution.exit_code, answer.lease.revision), (Some(7), 2));
+    assert_eq!((answer.execution.exit_code, answer.lease.revision), (Some(7), 3));
     assert_eq!(world.provider.calls(Effect::Execute), before + 1);
     let story = bench.story(lease_id).await;
-    assert_eq!(story, ["requested", "provider-acquired", "command-executed"]);
+    assert_eq!(story, ["requested", "provider-acquired", "command-started", "command-executed"]);
 }
 
 #[tokio::test(start_paused = true)]
