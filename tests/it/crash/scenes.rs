@@ -197,7 +197,14 @@ pub(super) const SCENES: &[Scene] = &[
         name: "execute",
         group: Group::Work,
         sites: &Site::ALL,
-        steps: &[Step::OnceAccept, Step::ExecuteEffect, Step::ExecuteOutcome, Step::OnceComplete, Step::CommandReply],
+        steps: &[
+            Step::OnceAccept,
+            Step::ExecuteIntent,
+            Step::ExecuteEffect,
+            Step::ExecuteOutcome,
+            Step::OnceComplete,
+            Step::CommandReply,
+        ],
         prepare: |stage| {
             let (command, args) = stage.site.command();
             Ok(on_a_lease(stage, "execute", json!({ "command": command, "args": args })))

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use chrono::TimeDelta;
+use lease_events::id::LeaseId;
 use lease_events::lease::vocabulary::{LeaseStatus, ReleaseStatus};
 use lease_events::seam::crash::{CrashPoint, Side, Step};
 use lease_ledger::commands::upkeep::Did;
@@ -17,11 +18,9 @@ async fn dids(bench: &Bench) -> Vec<&'static str> {
     reports.iter().flat_map(|named| &named.report.rows).map(|row| row.did.map_or("failed", Did::as_str)).collect()
 }
 
-/// It stalls right before its claim, its acquire is settled without one, it claims, and dies before it notices: the claim
-/// is by a lease that will never take over. What it claimed is there for the next run, under a higher token.
-#[tokio::test(start_paused = true)]
-async fn a_claim_that_comes_too_late_goes_back_when_its_process_dies() {
-    let world = World::new();
+/// A kept sandbox that is claimed by a lease which was settled before, by a process that has died since; answers the lease
+/// that keeps it.
+pub(super) async fn stray_claim(world: &World) -> LeaseId {
     let doom = Doom::at(CrashPoint { step: Step::AcquireClaim, side: Side::After }, 1);
     let stalls = world.start(&doom);
     let environment = stalls.environment("one", fake(json!({ "reuseLease": true }))).await.environment_id;
@@ -30,26 +29,35 @@ async fn a_claim_that_comes_too_late_goes_back_when_its_process_dies() {
     doom.stall_at("lease-reuse-claimed");
     let acquire = tokio::spawn(async move { stalls.acquire(environment, run(2)).await });
     doom.stalled().await;
-
     let bench = world.start(&Arc::default());
     world.clock.skip(TimeDelta::hours(1));
     assert_eq!(dids(&bench).await, ["adopted"]);
     doom.go_on();
     doom.struck().await;
     acquire.abort();
-    let claimed = bench.lease(kept.lease_id).await;
+    kept.lease_id
+}
+
+/// It stalls right before its claim, its acquire is settled without one, it claims, and dies before it notices: the claim
+/// is by a lease that will never take over. What it claimed is there for the next run, under a higher token.
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_comes_too_late_goes_back_when_its_process_dies() {
+    let world = World::new();
+    let kept = stray_claim(&world).await;
+    let bench = world.start(&Arc::default());
+    let claimed = bench.lease(kept).await;
     assert!(claimed.is_claimed_away() && !claimed.is_reusable());
     // Whether the process that made it is dead does not matter: its lease is settled, and it holds something else.
     assert_eq!(dids(&bench).await, ["claim-returned"]);
-    let returned = bench.lease(kept.lease_id).await;
+    let returned = bench.lease(kept).await;
     assert!(returned.is_reusable());
     assert_eq!((returned.status, returned.claimed_by), (LeaseStatus::Released, None));
     assert!(dids(&bench).await.is_empty());
 
-    let third = bench.acquire(environment, run(3)).await.expect("acquired").lease;
-    assert_eq!(third.resumed_from, Some(kept.lease_id));
-    assert_eq!(third.provider_lease_id(), kept.provider_lease_id());
-    assert!(third.fencing_token() > returned.fencing_token() && returned.fencing_token() > kept.fencing_token());
+    let third = bench.acquire(returned.environment_id, run(3)).await.expect("acquired").lease;
+    assert_eq!(third.resumed_from, Some(kept));
+    assert_eq!(third.provider_lease_id(), returned.provider_lease_id());
+    assert_eq!((returned.fencing_token(), third.fencing_token()), (Some(2), Some(3)));
     assert_eq!(bench.held(), 2);
     assert!(dids(&bench).await.is_empty());
     let log = log(&bench).await;
