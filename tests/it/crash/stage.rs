@@ -22,6 +22,17 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// What is due later than this is waited for by nobody.
 const SOON: chrono::TimeDelta = chrono::TimeDelta::seconds(10);
 
+/// How what is in doubt may be answered when it is told again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Told {
+    /// It is done.
+    Done,
+    /// It may be refused too.
+    Anything,
+    /// Nobody knows what came of it, and nobody ever will.
+    Unknown,
+}
+
 /// A world.
 pub(super) struct Stage {
     pub(super) site: Site,
@@ -225,8 +236,8 @@ impl Stage {
         }
     }
 
-    /// Recovers, audits, and tells everything again; `may_refuse` is whether what is in doubt may be refused now.
-    pub(super) fn settle(&mut self, may_refuse: bool) -> Result<(), String> {
+    /// Recovers, audits, and tells everything again.
+    pub(super) fn settle(&mut self, doubtful_is: Told) -> Result<(), String> {
         self.site.clear(self.home.path());
         self.recover()?;
         self.audit()?;
@@ -238,7 +249,12 @@ impl Stage {
         let doubtful = std::mem::take(&mut self.doubtful);
         for ask in doubtful.iter().filter(|ask| ask.key.is_some()) {
             let answer = self.server().ask(ask).map_err(|error| format!("{ask:?}: {error}"))?;
-            if !matches!(answer.status, 200 | 201) && !may_refuse {
+            let is_right = match doubtful_is {
+                Told::Done => matches!(answer.status, 200 | 201),
+                Told::Anything => true,
+                Told::Unknown => answer.body["code"] == "outcome-unknown",
+            };
+            if !is_right {
                 return Err(format!("{ask:?} is answered {answer:?}"));
             }
             self.recover()?;
@@ -292,6 +308,10 @@ impl Stage {
             let made = self.site.made(self.home.path(), &lease);
             if made > 1 {
                 return Err(format!("{lease} was made {made} times"));
+            }
+            let ran = self.site.ran(self.home.path(), &lease);
+            if ran > 1 {
+                return Err(format!("the command of {lease} was run {ran} times"));
             }
         }
         audit::check_projections(self.server())?;

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::program::{Answer, Ask, Home, Server, say};
 use super::sites::Site;
-use super::stage::{Stage, text};
+use super::stage::{Stage, Told, text};
 
 /// How many kills there are, where they are not those of the test command.
 const KILLS: &str = "LEASE_LEDGER_TEST_STORM_KILLS";
@@ -230,7 +230,7 @@ fn storm(kills: u32, seed: u64) -> Result<String, String> {
         client.refused.into_iter().for_each(|(code, count)| *refused.entry(code).or_default() += count);
         stage.was_answered(client.answered);
     }
-    stage.settle(false)?;
+    stage.settle(Told::Done)?;
     let seconds = since.elapsed().as_secs_f64();
     Ok(format!(
         "{kills} kills, seed {seed}: {answers} answers, {} in {seconds:.1} s; refused {refused:?}",
