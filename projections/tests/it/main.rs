@@ -8,5 +8,6 @@ mod equal;
 mod power_cut;
 mod processes;
 mod rebuilding;
+mod repeating;
 mod stalling;
 mod verifying;

@@ -213,7 +213,13 @@ impl Stage {
             let listed: LeaseList = serde_json::from_value(listed.body).map_err(|error| error.to_string())?;
             let (now, things) = (SystemClock.now(), self.site.things(self.home.path()));
             let name = |lease: &Lease| self.site.provider_lease_id(&lease.id.to_string());
-            let is_there = |lease: &Lease| things.contains(&name(lease)) && !self.later.contains(&name(lease));
+            let is_own = |lease: &Lease| things.contains(&name(lease)) && !self.later.contains(&name(lease));
+            // What a lease has claimed is there under the name of the one that gave it up.
+            let is_claimed = |lease: &Lease| {
+                let mut given = listed.leases.iter().filter(|other| other.claimed_by == Some(lease.id));
+                given.any(|other| things.contains(&name(other)))
+            };
+            let is_there = |lease: &Lease| is_own(lease) || is_claimed(lease);
             let busy = listed.leases.iter().filter(|lease| is_busy(lease, is_there(lease), now));
             let busy: Vec<&Lease> = busy.collect();
             if busy.is_empty() {
