@@ -9,11 +9,11 @@ use lease_events::store::{Direction, EventStore};
 use lease_projections::memory::{MemoryProjections, MemoryReadModel};
 use lease_projections::read_model::ReadModel;
 use lease_projections::sql::{SqliteProjections, SqliteReadModel};
-use lease_stores::append_hook::{MemoryAppendHook, SqliteAppendHook};
+use lease_stores::append_hook::{AppendHook, MemoryAppendHook};
 use lease_stores::memory::MemoryStore;
+use lease_stores::sql::SqlConnection;
 use lease_stores::sqlite::{SqliteOptions, SqliteStore};
 use proptest::prelude::*;
-use sqlx::SqliteConnection;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
@@ -40,13 +40,13 @@ impl<H> Again<H> {
 }
 
 #[async_trait]
-impl SqliteAppendHook for Again<SqliteProjections> {
+impl AppendHook for Again<SqliteProjections> {
     fn prepare(&self, events: &[RecordedEvent]) {
         self.inner.prepare(events);
         self.inner.prepare(events);
     }
 
-    async fn on_append(&self, connection: &mut SqliteConnection, events: &[RecordedEvent]) -> Result<(), sqlx::Error> {
+    async fn on_append(&self, connection: &mut SqlConnection<'_>, events: &[RecordedEvent]) -> Result<(), sqlx::Error> {
         let before = self.before(events);
         for delivered in [events, events, &before] {
             self.inner.on_append(connection, delivered).await?;

@@ -117,8 +117,8 @@ impl EventStore for MortalStore {
 
     async fn append(&self, append: Append) -> Result<Appended, AppendError> {
         self.live().await;
-        let is_here = |event_type: &&str| append.events.iter().any(|event| &*event.event_type == *event_type);
-        let stalls = self.doom.stalls_at.lock().expect("nobody panics").take_if(|event_type| is_here(&&**event_type));
+        let is_here = |event_type: &str| append.events.iter().any(|event| *event.event_type == *event_type);
+        let stalls = self.doom.stalls_at.lock().expect("nobody panics").take_if(|event_type| is_here(event_type));
         if stalls.is_some() {
             self.doom.stalled.notify_one();
             self.doom.goes_on.notified().await;
