@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use lease_events::failure::Fault;
 use lease_events::fold::StreamState;
 use lease_events::id::{LeaseId, LedgerId};
-use lease_events::lease::state::{InFlight, LeaseState, NextAction, ProviderLease, ReleaseIntent};
+use lease_events::lease::state::{InFlight, LeaseState, NextAction, ProviderLease, ReleaseIntent, RunningCommand};
 use lease_events::lease::vocabulary::{CleanupStatus, LeaseStatus, Reason, WorkspaceKind};
 use lease_events::record::RecordedEvent;
 use serde::Serialize;
@@ -23,7 +23,7 @@ pub const UNSETTLED: &str = "is_open = 1 OR cleanup_status IN ('pending', 'faile
 /// The table.
 pub const TABLE: Table = Table {
     name: "current_leases",
-    version: 2,
+    version: 3,
     about: "One row a lease, open or over, as it is now.",
     columns: &[
         Column::new("lease_id", Text, "The lease (UUID).").holds("leaseId").fixed(),
@@ -100,6 +100,11 @@ pub const TABLE: Table = Table {
             "The process that runs the effect under way; NULL where none is, or where its outcome is known to be unknown.",
         )
         .nullable(),
+        Column::new(
+            "running_commands",
+            Integer,
+            "How many commands run in its workspace: started, with no end on record. They may outlive the lease.",
+        ),
         Column::new("claimed_by", Text, "The lease that took over what this one held (UUID).")
             .holds("claimedBy")
             .nullable(),
@@ -135,6 +140,7 @@ pub const TABLE: Table = Table {
         Index { name: "claim", columns: &["claimed_by"], condition: Some("claimed_by IS NOT NULL") },
         Index { name: "unsettled", columns: &["environment_id", "created_position"], condition: Some(UNSETTLED) },
         Index { name: "open", columns: &["created_position"], condition: Some("is_open = 1") },
+        Index { name: "running", columns: &["created_position"], condition: Some("running_commands > 0") },
         Index { name: "attention", columns: &["created_position"], condition: Some("needs_attention = 1") },
     ],
 };
@@ -184,6 +190,8 @@ struct Rest<'a> {
     in_flight: &'a Option<InFlight>,
     #[serde(skip_serializing_if = "Option::is_none")]
     release: &'a Option<ReleaseIntent>,
+    #[serde(skip_serializing_if = "is_empty")]
+    running: &'a [RunningCommand],
     #[serde(skip_serializing_if = "Option::is_none")]
     requested_expires_at: Option<DateTime<Utc>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -201,6 +209,11 @@ struct Rest<'a> {
     last_used_at: DateTime<Utc>,
 }
 
+/// As serde asks for it.
+fn is_empty(running: &&[RunningCommand]) -> bool {
+    running.is_empty()
+}
+
 impl<'a> Rest<'a> {
     fn of(lease: &'a LeaseState) -> Self {
         Self {
@@ -212,6 +225,7 @@ impl<'a> Rest<'a> {
             resuming_from: lease.resuming_from,
             in_flight: &lease.in_flight,
             release: &lease.release,
+            running: &lease.running,
             requested_expires_at: lease.requested_expires_at,
             expires_at: lease.expires_at,
             cwd: &lease.cwd,
@@ -264,6 +278,7 @@ fn row(lease: &LeaseState) -> Row {
         Value::time(next.and_then(|next| next.at)),
         Value::text(next.map(|next| next.because.as_str())),
         Value::text(in_flight_owner(lease)),
+        Value::from(lease.running.len() as u64),
         Value::id(lease.claimed_by.map(|id| id.0)),
         Value::id(lease.resumed_from.map(|id| id.0)),
         Value::text(lease.reuse_fingerprint.as_deref()),

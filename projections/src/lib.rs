@@ -10,7 +10,7 @@
 //!
 //! # Map, in reading order
 //! - [`projection`]: the port: a typed fold, and the tables that show its states.
-//! - [`current_leases`], [`reusable_leases`], [`environments`], [`secrets`], [`runs`]: the five tables.
+//! - [`current_leases`], [`reusable_leases`], [`environments`], [`secrets`], [`runs`], [`reuse_claims`]: the tables.
 //! - [`read_model`]: the reading port.
 //! - [`sql`]: the executor that writes them in the transaction of the append, and reads them, on SQLite and PostgreSQL.
 //! - [`memory`]: the same for the memory store.
@@ -25,6 +25,7 @@ mod row;
 pub mod current_leases;
 pub mod environments;
 pub mod reusable_leases;
+pub mod reuse_claims;
 pub mod runs;
 pub mod secrets;
 
@@ -44,5 +45,6 @@ pub fn standard() -> Vec<Arc<dyn projection::Projection>> {
         Arc::new(environments::Environments),
         Arc::new(secrets::Secrets),
         Arc::new(runs::Runs),
+        Arc::new(reuse_claims::ReuseClaims),
     ]
 }

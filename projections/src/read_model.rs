@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 
 use crate::projection::{ProjectionStatus, QueryError};
 use crate::reusable_leases::ReusableLease;
+use crate::reuse_claims::ReuseClaim;
 
 /// Most rows of one answer; ask again from behind the last.
 pub const ROWS_MAX: usize = 1_000;
@@ -26,6 +27,7 @@ pub const WAIT_POLL: Duration = Duration::from_millis(50);
 
 /// Which leases are wanted; what is not set does not matter.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "a list of independent conditions, not a state")]
 pub struct LeaseFilter {
     /// The tenant.
     pub company_id: Option<CompanyId>,
@@ -41,6 +43,8 @@ pub struct LeaseFilter {
     pub unsettled: bool,
     /// Those that an operator must look at.
     pub needs_attention: bool,
+    /// Those in whose workspace commands run, as far as the ledger knows: open or over.
+    pub running_commands: bool,
     /// Those whose next action is due at this time or before; they come in the order in which they fell due.
     pub due_by: Option<DateTime<Utc>>,
     /// Those created before this one's `created_position`: the cursor of the next page.
@@ -206,6 +210,14 @@ pub trait ReadModel: Send + Sync {
 
     /// The leases that this one claimed to take over what they kept, oldest first.
     async fn claimed_by(&self, claimant: LeaseId) -> Result<Vec<LeaseId>, QueryError>;
+
+    /// Claims of which it is not known yet what becomes of them, oldest first, behind `after`; at most `limit`, cut to
+    /// [`ROWS_MAX`].
+    async fn open_claims(
+        &self,
+        after: Option<(DateTime<Utc>, LeaseId)>,
+        limit: usize,
+    ) -> Result<Vec<ReuseClaim>, QueryError>;
 
     /// The open leases of a run, oldest first.
     async fn open_leases_of_run(&self, company: Option<CompanyId>, run: RunId) -> Result<Vec<LeaseId>, QueryError>;

@@ -19,6 +19,14 @@ pub(crate) fn moment(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
+/// What is said of an effect that may or may not have happened.
+fn settled(effect: Effect, fault: &Fault) -> String {
+    match effect {
+        Effect::Execute => format!(": {fault}; it is on record, and it is not run again under its idempotency key"),
+        _ => format!(" yet: {fault}; it is on record and will be settled"),
+    }
+}
+
 /// Why a command was refused, or came to nothing, or may have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
@@ -219,10 +227,19 @@ pub enum CommandError {
         /// What the driver said.
         fault: Fault,
     },
-    /// The effect may or may not have happened; it is on record and will be settled.
-    #[error(
-        "Whether the {effect} of lease {lease_id} happened is not known yet: {fault}; it is on record and will be settled."
-    )]
+    /// A command that was told again is run by a process that lives, as far as anybody knows.
+    #[error("Command \"{command}\" of lease {lease_id} has been running since {}; ask again when it has ended.", moment(*.since))]
+    CommandRunning {
+        /// The lease.
+        lease_id: LeaseId,
+        /// The program.
+        command: String,
+        /// When it was started.
+        since: DateTime<Utc>,
+    },
+    /// The effect may or may not have happened; it is on record and will be settled. What a command did that was broken
+    /// off, nobody will ever know.
+    #[error("Whether the {effect} of lease {lease_id} happened is not known{}.", settled(*.effect, fault))]
     OutcomeUnknown {
         /// The lease.
         lease_id: LeaseId,
@@ -279,6 +296,7 @@ impl CommandError {
             | Self::RunReleased { .. }
             | Self::SecretRemoved { .. }
             | Self::AcquireCancelled { .. }
+            | Self::CommandRunning { .. }
             | Self::RevisionMismatch { .. }
             | Self::IdempotencyKeyReused { .. }
             | Self::Contention { .. } => FailureClass::Conflict,
@@ -323,6 +341,7 @@ impl CommandError {
             Self::RevisionMismatch { .. } => "revision-mismatch",
             Self::IdempotencyKeyReused { .. } => "idempotency-key-reused",
             Self::Contention { .. } => "contention",
+            Self::CommandRunning { .. } => "command-running",
             Self::Provider { .. } => "provider-failed",
             Self::OutcomeUnknown { .. } => "outcome-unknown",
             Self::Append(_) | Self::Read(ReadError::Unavailable { .. }) => "store-unavailable",
@@ -348,6 +367,7 @@ impl CommandError {
             | Self::StaleFencingToken { lease_id, .. }
             | Self::NoAuthority { lease_id }
             | Self::AcquireCancelled { lease_id }
+            | Self::CommandRunning { lease_id, .. }
             | Self::Provider { lease_id, .. }
             | Self::OutcomeUnknown { lease_id, .. } => Some(*lease_id),
             _ => None,

@@ -1,8 +1,13 @@
-//! Execute: runs one command in the workspace of an active lease. On record: that it ran and how it ended, never its
-//! arguments, environment, input or output.
+//! Execute: runs one command in the workspace of an active lease. On record: that it was started, and how it ended; never
+//! its arguments, environment, input or output.
 //!
-//! It leaves no intent behind: what a command that was broken off may have done is inside the workspace, which goes with
-//! the lease. Whether to run it again, only its caller can know. Once its end is on record, it is not run again.
+//! 1. `lease-command-started`: the intent, on the lease's stream.
+//! 2. The driver runs it; `lease-command-executed`: the outcome.
+//!
+//! **Invariants:** a command is run at most once, however often it is told and whoever dies in it. Told again, its end is
+//! answered where it is on record; while its process lives and its time is not over, it is refused as still running; else
+//! nobody will ever know, and that is put on record, and answered for ever. What it did is inside the workspace
+//! and goes with the lease: a command in flight changes nothing about the lease, and keeps nothing from happening to it.
 
 use std::time::Duration;
 
@@ -11,7 +16,7 @@ use lease_events::failure::Fault;
 use lease_events::fold::{FoldError, StreamState};
 use lease_events::id::{CompanyId, EventId, LeaseId};
 use lease_events::lease::LeaseState;
-use lease_events::lease::event::{LeaseCommandExecuted, LeaseEvent};
+use lease_events::lease::event::{LeaseCommandExecuted, LeaseCommandStarted, LeaseEvent};
 use lease_events::lease::vocabulary::{Effect, ExecutionOutcome};
 use lease_events::record::StreamId;
 use lease_events::seam::crash::Step;
@@ -20,11 +25,17 @@ use serde::Serialize;
 use super::Context;
 use super::authority::{self, Authority};
 use super::caller;
-use super::effect::{driver_of, held, scope};
+use super::effect::{driver_of, held, scope, settle_at};
 use super::error::CommandError;
 use super::session::LeaseSession;
+use super::settle::command::{broken_off, lost, settle_one};
 use crate::drivers::{Command, Execution, Outcome, OutputSink};
 use crate::queries::history::lease_history;
+
+/// How long a command may run whose caller gave no limit: the longest that any driver's config can set (B7).
+const LASTS: Duration = Duration::from_hours(24);
+/// The longest that a command's deadline is away: beyond any command, and still a date.
+const LASTS_MAX: Duration = Duration::from_hours(10 * 365 * 24);
 
 /// What is asked. Values of `env`, and `stdin`, are part of nothing that is stored, not even of the digest by which
 /// an idempotency key knows its request.
@@ -76,14 +87,25 @@ pub async fn execute(
 ) -> Result<ExecuteAnswer, CommandError> {
     let mut session = LeaseSession::load_existing(context, command, request.lease_id, request.company_id).await?;
     if session.written() > 0 {
-        return ended_before(context, command, request.lease_id).await;
+        return Box::pin(told_again(context, command, session)).await;
     }
     let state = session.state()?;
     check_request(request)?;
     authority::check_usable(state, context.clock.now())?;
     authority::check(request.authority.as_ref(), state)?;
+    let driver = std::sync::Arc::clone(driver_of(context, state)?);
+    let start = session.decide(|state| {
+        authority::check_usable(state, context.clock.now())?;
+        authority::check(request.authority.as_ref(), state)?;
+        Ok(vec![started(context, command, request, driver.traits(&state.config).call_timeout).into()])
+    });
+    context.step(Step::ExecuteIntent, start).await?;
 
-    let driver = driver_of(context, state)?;
+    let state = session.state()?;
+    if state.running(command.id).is_none_or(|running| running.owner != context.owner) {
+        // Another process was told the same, and was first.
+        return Box::pin(told_again(context, command, session)).await;
+    }
     let call = scope(state, state.fencing_token().unwrap_or_default(), 1);
     let program = Command {
         command: request.command.clone(),
@@ -93,16 +115,62 @@ pub async fn execute(
         stdin: request.stdin.clone(),
         timeout: request.timeout_ms.map(Duration::from_millis),
     };
-    let started = tokio::time::Instant::now();
+    let since = tokio::time::Instant::now();
     let held = held(state);
     let effect = driver.execute(&call, &held, program, output);
     let outcome = context.step(Step::ExecuteEffect, effect).await;
-    let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let duration_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
 
-    let record = record(request, &outcome, duration_ms);
-    let stored = session.append_outcome(|_| vec![record.clone().into()]);
+    let record = record(command, request, &outcome, duration_ms);
+    let stored = session.append_outcome(|state| {
+        // Somebody took this process for dead, or the command for lost: that is what is told of it from then on.
+        if state.running(command.id).is_some() { vec![record.clone().into()] } else { Vec::new() }
+    });
     context.step(Step::ExecuteOutcome, stored).await?;
-    answer(session.into_state()?, &record)
+    if session.written() > 1 {
+        return answer(session.into_state()?, &record);
+    }
+    Box::pin(told_again(context, command, session)).await
+}
+
+/// The intent.
+fn started(
+    context: &Context,
+    command: &caller::Command,
+    request: &ExecuteRequest,
+    call_timeout: Duration,
+) -> LeaseCommandStarted {
+    let lasts = request.timeout_ms.map_or(LASTS, Duration::from_millis).min(LASTS_MAX);
+    LeaseCommandStarted {
+        command_id: command.id,
+        command: request.command.clone(),
+        argument_count: argument_count(request),
+        owner: context.owner.clone(),
+        settle_at: settle_at(context, lasts + call_timeout),
+    }
+}
+
+/// The answer to a command that was started before: its end, or that it runs still. One that nobody is at any more is put
+/// on record as unknown.
+async fn told_again(
+    context: &Context,
+    command: &caller::Command,
+    session: LeaseSession<'_>,
+) -> Result<ExecuteAnswer, CommandError> {
+    let state = session.into_state()?;
+    let lease_id = state.lease_id;
+    if let Some(running) = state.running(command.id) {
+        // Whoever has this command's id to itself in this process knows that nobody runs it here.
+        let is_left = running.owner == context.owner;
+        let Some(fault) = lost(context, running).or_else(|| is_left.then(|| broken_off(running))) else {
+            let program = running.command.clone();
+            return Err(CommandError::CommandRunning { lease_id, command: program, since: running.started_at });
+        };
+        // In the name of another command: whoever is only slow must not take this for its own append.
+        let follow_up = command.follow_up("settle the command");
+        settle_one(context, &follow_up, lease_id, command.id, &fault).await?;
+    }
+    ended_before(context, command, lease_id).await
 }
 
 /// What the caller is told of a command whose end is on record.
@@ -120,18 +188,21 @@ fn answer(lease: LeaseState, record: &LeaseCommandExecuted) -> Result<ExecuteAns
     }
 }
 
-/// How this very command ended, before it was broken off.
+/// How this very command ended, as its stream says.
 async fn ended_before(
     context: &Context,
     command: &caller::Command,
     lease_id: LeaseId,
 ) -> Result<ExecuteAnswer, CommandError> {
-    let own = EventId::of_command(command.id, StreamId::lease(lease_id).as_str(), 0);
+    // One that ended before starts were put on record is known by its first event.
+    let first = EventId::of_command(command.id, StreamId::lease(lease_id).as_str(), 0);
     let mut state = None;
     for recorded in lease_history(context, lease_id, None).await? {
-        let is_own = recorded.event_id == own;
+        let is_first = recorded.event_id == first;
         let lease = LeaseState::apply(state, &recorded)?;
-        if is_own && let LeaseEvent::CommandExecuted(record) = decode(&recorded).map_err(FoldError::from)? {
+        if let LeaseEvent::CommandExecuted(record) = decode(&recorded).map_err(FoldError::from)?
+            && (is_first || record.command_id == Some(command.id))
+        {
             return answer(lease, &record);
         }
         state = Some(lease);
@@ -158,7 +229,16 @@ fn check_request(request: &ExecuteRequest) -> Result<(), CommandError> {
     Ok(())
 }
 
-fn record(request: &ExecuteRequest, outcome: &Outcome<Execution>, duration_ms: u64) -> LeaseCommandExecuted {
+fn argument_count(request: &ExecuteRequest) -> u32 {
+    u32::try_from(request.args.len()).unwrap_or(u32::MAX)
+}
+
+fn record(
+    command: &caller::Command,
+    request: &ExecuteRequest,
+    outcome: &Outcome<Execution>,
+    duration_ms: u64,
+) -> LeaseCommandExecuted {
     let (known, execution, fault): (_, Execution, Option<Fault>) = match outcome {
         Outcome::Done(execution) => (ExecutionOutcome::Done, execution.clone(), None),
         Outcome::NotDone(fault) | Outcome::Refused(fault) => {
@@ -167,8 +247,9 @@ fn record(request: &ExecuteRequest, outcome: &Outcome<Execution>, duration_ms: u
         Outcome::Unknown(fault) => (ExecutionOutcome::Unknown, Execution::default(), Some(fault.clone())),
     };
     LeaseCommandExecuted {
+        command_id: Some(command.id),
         command: request.command.clone(),
-        argument_count: u32::try_from(request.args.len()).unwrap_or(u32::MAX),
+        argument_count: argument_count(request),
         outcome: known,
         exit_code: execution.exit_code,
         signal: execution.signal,

@@ -8,6 +8,7 @@ use lease_events::id::LeaseId;
 use lease_events::lease::LeaseState;
 use lease_events::lease::event::{LeaseCleanupSucceeded, Receipt};
 use lease_events::lease::vocabulary::{LeaseStatus, Reason, ReceiptState, ReleaseStatus, Teardown};
+use lease_events::seam::crash::Step;
 
 use super::Context;
 use super::authority::Authority;
@@ -36,12 +37,11 @@ pub async fn record_gone(
     }
     let keeps = |state: &LeaseState| !state.status.is_open() && state.keeps_something();
     let receipt = Receipt { state: ReceiptState::Gone, provider_lease_id: Some(provider_lease_id.to_owned()) };
-    session
-        .decide(|state| {
-            let gone = LeaseCleanupSucceeded { receipt: receipt.clone() };
-            Ok(if keeps(state) { vec![gone.into()] } else { Vec::new() })
-        })
-        .await?;
+    let record = session.decide(|state| {
+        let gone = LeaseCleanupSucceeded { receipt: receipt.clone() };
+        Ok(if keeps(state) { vec![gone.into()] } else { Vec::new() })
+    });
+    context.step(Step::GoneOutcome, record).await?;
     Ok((session.written() > 0).then(|| Upkeep::new(Did::RecordedGone, because)))
 }
 

@@ -11,6 +11,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use lease_events::id::{CompanyId, RunId};
 use lease_events::run::{RunEvent, RunKeptAlive};
+use lease_events::seam::crash::Step;
 use serde::Serialize;
 
 use super::Context;
@@ -55,7 +56,8 @@ pub async fn heartbeat(
         }
         let alive_until = now + time_to_live + time_to_live / 2;
         let kept = RunKeptAlive { run_id, time_to_live_ms, alive_until };
-        if run.append(context, command, company_id, kept.clone().into()).await?.is_some() {
+        let keep = run.append(context, command, company_id, kept.clone().into());
+        if context.step(Step::HeartbeatOutcome, keep).await?.is_some() {
             return Ok(kept);
         }
     }

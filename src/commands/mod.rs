@@ -5,7 +5,7 @@
 //! | --- | --- | --- |
 //! | [`acquire`] | requested, reuse-decided?, then provider-acquired, resumed, acquire-failed or effect-unknown | acquire, or resume of what another lease left |
 //! | [`realize`] | realized | realize |
-//! | [`execute`] | command-executed | execute |
+//! | [`execute`] | command-started, then command-executed | execute |
 //! | [`renew`] | renewed | none |
 //! | [`resume`] | resumed | resume of its own |
 //! | [`release`], [`release_run`] | release-requested, then released (and cleanup-failed) | release |

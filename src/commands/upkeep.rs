@@ -36,6 +36,10 @@ words! {
     GivenBack = "given-back",
     /// What became of its effect is not known yet; it is looked at again.
     StillUnknown = "still-unknown",
+    /// Nobody will ever know how a command in its workspace ended.
+    CommandLost = "command-lost",
+    /// A claim by a lease that is over went back: what it kept is kept still, or gone.
+    ClaimReturned = "claim-returned",
     /// What it left was destroyed, or is gone.
     CleanedUp = "cleaned-up",
     /// The provider failed to destroy what it left; it is tried again.

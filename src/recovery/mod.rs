@@ -16,12 +16,14 @@ pub mod duties;
 pub mod ended_runs;
 pub mod expiry;
 pub mod late;
+pub mod lost_commands;
 pub mod patience;
 pub mod reconcile;
 pub mod report;
 pub mod service;
 pub mod settling;
 pub mod silent_runs;
+pub mod stray_claims;
 
 mod run_ends;
 
@@ -67,6 +69,8 @@ pub fn standard(reconciler: &Arc<reconcile::Reconciler>) -> Vec<Arc<dyn Sweep>> 
     vec![
         Arc::new(settling::Settling::acquires()),
         Arc::new(settling::Settling::releases()),
+        Arc::new(stray_claims::StrayClaims::default()),
+        Arc::new(lost_commands::LostCommands::default()),
         Arc::new(silent_runs::SilentRuns::default()),
         Arc::new(ended_runs::EndedRuns::default()),
         Arc::new(expiry::Expiry::default()),

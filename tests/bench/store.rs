@@ -157,6 +157,7 @@ fn life(lease: LeaseId) -> [LeaseEvent; 6] {
         .into(),
         LeaseRealized { cwd: "/workspace".into(), realization: json!({ "version": 1, "leaseId": lease }) }.into(),
         LeaseCommandExecuted {
+            command_id: None,
             command: "sh".into(),
             argument_count: 2,
             outcome: ExecutionOutcome::Done,

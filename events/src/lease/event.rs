@@ -14,7 +14,7 @@ use super::vocabulary::{
 };
 use crate::events_of_category;
 use crate::failure::Fault;
-use crate::id::{CompanyId, EnvironmentId, LeaseId, LedgerId, RunId};
+use crate::id::{CommandId, CompanyId, EnvironmentId, LeaseId, LedgerId, RunId};
 
 events_of_category! {
     /// A transition of a lease.
@@ -28,6 +28,7 @@ events_of_category! {
     EffectUnknown(LeaseEffectUnknown) = "lease-effect-unknown" v 1;
     Realized(LeaseRealized) = "lease-realized" v 1;
     Renewed(LeaseRenewed) = "lease-renewed" v 1;
+    CommandStarted(LeaseCommandStarted) = "lease-command-started" v 1;
     CommandExecuted(LeaseCommandExecuted) = "lease-command-executed" v 1;
     ReleaseRequested(LeaseReleaseRequested) = "lease-release-requested" v 1;
     Released(LeaseReleased) = "lease-released" v 1;
@@ -218,10 +219,29 @@ pub struct LeaseRenewed {
     pub expires_at: DateTime<Utc>,
 }
 
-/// A command was run in the workspace. Never its arguments, environment, input or output.
+/// The intent to run a command in the workspace, durable before it begins. Never its arguments, environment or input.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LeaseCommandStarted {
+    /// The ledger's command that runs it: its end names the same one.
+    pub command_id: CommandId,
+    /// The program.
+    pub command: String,
+    /// How many arguments it was given.
+    pub argument_count: u32,
+    /// The process that runs it.
+    pub owner: String,
+    /// When a command without an end on record counts as lost.
+    pub settle_at: DateTime<Utc>,
+}
+
+/// A command in the workspace came to its end, or nobody knows. Never its arguments, environment, input or output.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LeaseCommandExecuted {
+    /// The ledger's command that ran it, as its start names it; absent where no start is on record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command_id: Option<CommandId>,
     /// The program.
     pub command: String,
     /// How many arguments it was given.
@@ -265,7 +285,8 @@ pub struct LeaseReleaseRequested {
     pub settle_at: DateTime<Utc>,
 }
 
-/// The lease is over.
+/// The lease is over. On a lease that is over and was claimed: what was claimed comes back, as `released` where nobody had
+/// touched it and another may claim it, as `retained` where it could not be resumed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LeaseReleased {

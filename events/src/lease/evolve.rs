@@ -3,13 +3,14 @@
 use chrono::{DateTime, Utc};
 
 use super::event::{
-    LeaseAcquireFailed, LeaseCleanupEscalated, LeaseCleanupFailed, LeaseEffectUnknown, LeaseEvent,
+    LeaseAcquireFailed, LeaseCleanupEscalated, LeaseCleanupFailed, LeaseCommandStarted, LeaseEffectUnknown, LeaseEvent,
     LeaseReleaseRequested, LeaseReleased, LeaseRequested,
 };
-use super::state::{InFlight, LeaseState, NextAction, ProviderLease, ReleaseIntent};
+use super::state::{InFlight, LeaseState, NextAction, ProviderLease, ReleaseIntent, RunningCommand};
 use super::transition::IllegalTransition;
 use super::vocabulary::{
-    CleanupStatus, Effect, LeaseStatus, NextActionKind, Policy, Reason, ReleaseStatus, Teardown, WorkspaceKind,
+    CleanupStatus, Effect, ExecutionOutcome, LeaseStatus, NextActionKind, Policy, Reason, ReleaseStatus, Teardown,
+    WorkspaceKind,
 };
 use crate::codec::DomainEvent;
 use crate::failure::Fault;
@@ -70,6 +71,7 @@ impl LeaseState {
                 owner: Some(requested.owner.clone()),
                 settle_at: requested.settle_at,
             }),
+            running: Vec::new(),
             release: None,
             claimed_by: None,
             requested_expires_at: requested.requested_expires_at,
@@ -139,7 +141,14 @@ impl LeaseState {
                 self.last_used_at = recorded.recorded_at;
                 self.plan_expiry("its holder renewed it until then");
             }
-            LeaseEvent::CommandExecuted(_) => self.last_used_at = recorded.recorded_at,
+            LeaseEvent::CommandStarted(started) => self.start_command(started, recorded),
+            LeaseEvent::CommandExecuted(executed) => {
+                self.running.retain(|running| Some(running.command_id) != executed.command_id);
+                // That nobody knows is no sign of its holder.
+                if executed.outcome != ExecutionOutcome::Unknown {
+                    self.last_used_at = recorded.recorded_at;
+                }
+            }
             LeaseEvent::ReleaseRequested(release) => self.intend_release(release),
             LeaseEvent::Released(released) => self.end_released(released, recorded),
             LeaseEvent::ReuseClaimed(claimed) => {
@@ -246,6 +255,18 @@ impl LeaseState {
         });
     }
 
+    fn start_command(&mut self, started: &LeaseCommandStarted, recorded: &RecordedEvent) {
+        self.running.push(RunningCommand {
+            command_id: started.command_id,
+            command: started.command.clone(),
+            argument_count: started.argument_count,
+            owner: started.owner.clone(),
+            started_at: recorded.recorded_at,
+            settle_at: started.settle_at,
+        });
+        self.last_used_at = recorded.recorded_at;
+    }
+
     fn intend_release(&mut self, release: &LeaseReleaseRequested) {
         self.release =
             Some(ReleaseIntent { status: release.status, teardown: release.teardown, reason: release.reason });
@@ -271,6 +292,10 @@ impl LeaseState {
     }
 
     fn end_released(&mut self, released: &LeaseReleased, recorded: &RecordedEvent) {
+        if self.is_claimed_away() && released.status == LeaseStatus::Released {
+            // The claim came to nothing before anybody touched what it claimed: it is kept as it was.
+            self.claimed_by = None;
+        }
         self.end(released.status, recorded);
         self.end_reason = Some(released.reason);
         self.failure_reason.clone_from(&released.failure_reason);

@@ -11,7 +11,7 @@ use super::vocabulary::{
 use crate::codec::decode;
 use crate::failure::Fault;
 use crate::fold::{FoldError, StreamState};
-use crate::id::{CompanyId, EnvironmentId, LeaseId, LedgerId, RunId};
+use crate::id::{CommandId, CompanyId, EnvironmentId, LeaseId, LedgerId, RunId};
 use crate::record::{Position, RecordedEvent, StreamId};
 
 /// A lease, folded from its stream.
@@ -71,6 +71,10 @@ pub struct LeaseState {
     pub resuming_from: Option<LeaseId>,
     /// The effect that an intent began and no outcome ended.
     pub in_flight: Option<InFlight>,
+    /// The commands that were started in its workspace and have no end on record, in the order of their starts. They
+    /// keep nothing from happening to the lease, and may outlive it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub running: Vec<RunningCommand>,
     /// The release that was asked for.
     pub release: Option<ReleaseIntent>,
     /// The lease that took over what this one held, or tried to.
@@ -140,6 +144,24 @@ pub struct InFlight {
     pub settle_at: DateTime<Utc>,
 }
 
+/// A command that was started in a lease's workspace and has no end on record.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunningCommand {
+    /// The ledger's command that runs it.
+    pub command_id: CommandId,
+    /// The program.
+    pub command: String,
+    /// How many arguments it was given.
+    pub argument_count: u32,
+    /// The process that runs it.
+    pub owner: String,
+    /// When it was started.
+    pub started_at: DateTime<Utc>,
+    /// When it counts as lost.
+    pub settle_at: DateTime<Utc>,
+}
+
 /// A release that was asked for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -205,6 +227,12 @@ impl LeaseState {
     #[must_use]
     pub fn is_claimed_away(&self) -> bool {
         !self.status.is_open() && self.claimed_by.is_some() && self.cleanup_status.is_none()
+    }
+
+    /// The command of this id, where it was started in the lease's workspace and has no end on record.
+    #[must_use]
+    pub fn running(&self, command_id: CommandId) -> Option<&RunningCommand> {
+        self.running.iter().find(|running| running.command_id == command_id)
     }
 
     /// The provider's name of what it holds or held.

@@ -23,6 +23,7 @@ pub const TRANSITIONS: &[(&str, &[LeaseStatus])] = &[
     ("lease-effect-unknown", &[Requested, Releasing, EffectUnknown]),
     ("lease-realized", &[Active, Releasing]),
     ("lease-renewed", &[Active]),
+    ("lease-command-started", &[Active]),
     // A command that outlives its lease is still a fact.
     (
         "lease-command-executed",
@@ -74,7 +75,12 @@ impl LeaseState {
                 Effect::Release | Effect::Destroy => holds,
                 Effect::Realize | Effect::Execute => false,
             },
-            LeaseEvent::Realized(_) | LeaseEvent::CommandExecuted(_) => holds,
+            LeaseEvent::Realized(_) => holds,
+            // A command is started once, and ends once.
+            LeaseEvent::CommandStarted(started) => holds && self.running(started.command_id).is_none(),
+            LeaseEvent::CommandExecuted(executed) => {
+                holds && executed.command_id.is_none_or(|command_id| self.running(command_id).is_some())
+            }
             // On a lease that is over there must be something to release: not what another lease took over.
             LeaseEvent::ReleaseRequested(_) => self.status.is_open() || self.keeps_something(),
             LeaseEvent::Released(released) => self.permits_released(released),

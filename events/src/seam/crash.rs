@@ -75,6 +75,8 @@ steps! {
     RealizeEffect = "realize.effect",
     /// `lease-realized`.
     RealizeOutcome = "realize.outcome",
+    /// `lease-command-started`.
+    ExecuteIntent = "execute.intent",
     /// The driver runs a command.
     ExecuteEffect = "execute.effect",
     /// `lease-command-executed`.
@@ -97,6 +99,8 @@ steps! {
     DestroyEffect = "destroy.effect",
     /// `lease-destroyed`.
     DestroyOutcome = "destroy.outcome",
+    /// `run-kept-alive` on the run's stream.
+    HeartbeatOutcome = "heartbeat.outcome",
     /// `run-released` on the run's stream.
     ReleaseRunIntent = "release-run.intent",
     /// Recovery: the decision that a claim without one stands for.
@@ -111,6 +115,18 @@ steps! {
     SettleGiveBack = "settle.give-back",
     /// Recovery: what came of it.
     SettleOutcome = "settle.outcome",
+    /// Recovery: that nobody knows the end of a command in a workspace.
+    SettleCommand = "settle.command",
+    /// Recovery: a claim by a lease that is over goes back.
+    SettleStrayClaim = "settle.stray-claim",
+    /// Recovery: `lease-cleanup-succeeded` of what a listing showed to be gone.
+    GoneOutcome = "gone.outcome",
+    /// Recovery: `orphan-found`.
+    ReclaimIntent = "reclaim.intent",
+    /// Recovery: the driver destroys what no lease accounts for.
+    ReclaimEffect = "reclaim.effect",
+    /// Recovery: what came of it.
+    ReclaimOutcome = "reclaim.outcome",
     /// Recovery: the driver destroys what is owed.
     CleanupEffect = "cleanup.effect",
     /// Recovery: what came of it.

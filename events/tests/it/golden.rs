@@ -15,7 +15,7 @@ use lease_events::fold::StreamState;
 use lease_events::id::{CommandId, CompanyId, EnvironmentId, EventId, LedgerId, OrphanId, RunId, SecretId};
 use lease_events::lease::event::{LeaseReleased, LeaseRequested, Receipt};
 use lease_events::lease::vocabulary::{
-    CleanupStatus, Effect, LeaseStatus, Policy, Reason, ReceiptState, ReleaseStatus, Teardown,
+    CleanupStatus, Effect, ExecutionOutcome, LeaseStatus, Policy, Reason, ReceiptState, ReleaseStatus, Teardown,
 };
 use lease_events::lease::{LeaseEvent, LeaseState};
 use lease_events::orphan::{OrphanEvent, OrphanFound, OrphanReclaimFailed, OrphanReclaimed};
@@ -29,8 +29,8 @@ use serde_json::value::RawValue;
 use crate::generated::{event_schemas, in_crate, names_in, updating};
 use crate::samples::{
     PROVIDER_LEASE, acquire_failed, acquired, at, claimed, cleanup_failed, cleanup_succeeded, decided, destroyed,
-    escalated, executed, fault, lease, realized, recorded, release_requested, released, renewed, requested, resumed,
-    unknown, waived,
+    ended, escalated, executed, fault, lease, realized, recorded, release_requested, released, renewed, requested,
+    resumed, started, unknown, waived,
 };
 
 /// A golden file: the envelope, and data and metadata byte for byte.
@@ -171,6 +171,7 @@ fn lease_stories() -> Vec<(&'static str, Vec<RecordedEvent>)> {
                 acquire_failed(Reason::RecoverySettled).into(),
             ],
         ),
+        lease_story("worked-in", worked_in(of("worked-in", Policy::Ephemeral))),
         lease_story(
             "given-up",
             vec![
@@ -182,6 +183,24 @@ fn lease_stories() -> Vec<(&'static str, Vec<RecordedEvent>)> {
                 waived().into(),
             ],
         ),
+    ]
+}
+
+/// Commands that ended well, were refused, were broken off, and outlived their lease.
+fn worked_in(requested: LeaseRequested) -> Vec<LeaseEvent> {
+    vec![
+        requested.into(),
+        acquired().into(),
+        started("answered").into(),
+        ended("answered", ExecutionOutcome::Done).into(),
+        started("refused").into(),
+        ended("refused", ExecutionOutcome::NotDone).into(),
+        started("broken-off").into(),
+        started("outlives its lease").into(),
+        ended("broken-off", ExecutionOutcome::Unknown).into(),
+        release_requested(ReleaseStatus::Released, Teardown::ByPolicy).into(),
+        released(LeaseStatus::Released, CleanupStatus::Success).into(),
+        ended("outlives its lease", ExecutionOutcome::Done).into(),
     ]
 }
 

@@ -8,7 +8,7 @@ use lease_events::lease::event::{
     LeaseReleased, LeaseRequested, LeaseResumed, LeaseReuseClaimed,
 };
 use lease_events::lease::vocabulary::{
-    CleanupStatus, Effect, LeaseStatus, Policy, Reason, ReleaseStatus, Teardown, WorkspaceKind,
+    CleanupStatus, Effect, ExecutionOutcome, LeaseStatus, Policy, Reason, ReleaseStatus, Teardown, WorkspaceKind,
 };
 use lease_events::lease::{LeaseEvent, LeaseState};
 use proptest::collection::vec;
@@ -16,8 +16,8 @@ use proptest::prelude::{Strategy, any};
 
 use crate::given::{Given, given};
 use crate::samples::{
-    acquire_failed, acquired, at, claimed, cleanup_failed, cleanup_succeeded, decided, destroyed, escalated, executed,
-    lease, realized, release_requested, released, renewed, requested, resumed, unknown, waived,
+    acquire_failed, acquired, at, claimed, cleanup_failed, cleanup_succeeded, decided, destroyed, ended, escalated,
+    executed, lease, realized, release_requested, released, renewed, requested, resumed, started, unknown, waived,
 };
 
 /// Longest history that is tried.
@@ -106,6 +106,8 @@ pub(crate) fn dressed(state: Option<&LeaseState>, step: &Step) -> Vec<LeaseEvent
         realized().into(),
         renewed(moment(2)).into(),
         executed().into(),
+        started(["one", "two"][draw(4) % 2]).into(),
+        ended(["one", "two"][draw(4) % 2], pick(ExecutionOutcome::ALL, draw(5))).into(),
         LeaseReleaseRequested { reason, settle_at: moment(7), ..release_requested(wanted, teardown) }.into(),
         LeaseReleased { reason, cleanup_status, ..released(status, CleanupStatus::Success) }.into(),
         LeaseCleanupFailed { charged: flag(7), ..cleanup_failed(attempt, perhaps(3)) }.into(),

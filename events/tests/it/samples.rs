@@ -9,9 +9,9 @@ use lease_events::id::{CommandId, CompanyId, EnvironmentId, LeaseId, LedgerId, R
 use lease_events::lease::LeaseEvent;
 use lease_events::lease::event::{
     Candidate, LeaseAcquireFailed, LeaseCleanupEscalated, LeaseCleanupFailed, LeaseCleanupSucceeded,
-    LeaseCleanupWaived, LeaseCommandExecuted, LeaseDestroyed, LeaseEffectUnknown, LeaseProviderAcquired, LeaseRealized,
-    LeaseReleaseRequested, LeaseReleased, LeaseRenewed, LeaseRequested, LeaseResumed, LeaseReuseClaimed,
-    LeaseReuseDecided, Receipt,
+    LeaseCleanupWaived, LeaseCommandExecuted, LeaseCommandStarted, LeaseDestroyed, LeaseEffectUnknown,
+    LeaseProviderAcquired, LeaseRealized, LeaseReleaseRequested, LeaseReleased, LeaseRenewed, LeaseRequested,
+    LeaseResumed, LeaseReuseClaimed, LeaseReuseDecided, Receipt,
 };
 use lease_events::lease::vocabulary::{
     CleanupStatus, Effect, ExecutionOutcome, LeaseStatus, Policy, Reason, ReceiptState, ReleaseStatus, Teardown,
@@ -147,8 +147,37 @@ pub(crate) fn renewed(until: DateTime<Utc>) -> LeaseRenewed {
     LeaseRenewed { expires_at: until }
 }
 
+/// The ledger's command of this name.
+pub(crate) fn command(name: &str) -> CommandId {
+    CommandId::derived(&[name])
+}
+
+pub(crate) fn started(name: &str) -> LeaseCommandStarted {
+    LeaseCommandStarted {
+        command_id: command(name),
+        command: "cargo".to_owned(),
+        argument_count: 2,
+        owner: "ledger-1".to_owned(),
+        settle_at: at(90),
+    }
+}
+
+/// The end of a command that was started.
+pub(crate) fn ended(name: &str, outcome: ExecutionOutcome) -> LeaseCommandExecuted {
+    let is_done = outcome == ExecutionOutcome::Done;
+    LeaseCommandExecuted {
+        command_id: Some(command(name)),
+        outcome,
+        exit_code: is_done.then_some(0),
+        fault: (!is_done).then(fault),
+        ..executed()
+    }
+}
+
+/// An end as it was recorded when no start was.
 pub(crate) fn executed() -> LeaseCommandExecuted {
     LeaseCommandExecuted {
+        command_id: None,
         command: "cargo".to_owned(),
         argument_count: 2,
         outcome: ExecutionOutcome::Done,
@@ -223,6 +252,7 @@ pub(crate) fn one_of_each() -> Vec<LeaseEvent> {
         unknown(Effect::Acquire).into(),
         realized().into(),
         renewed(at(120)).into(),
+        started("command").into(),
         executed().into(),
         release_requested(ReleaseStatus::Released, Teardown::ByPolicy).into(),
         released(LeaseStatus::Released, CleanupStatus::Pending).into(),

@@ -8,14 +8,16 @@ use lease_events::lease::vocabulary::LeaseStatus::{
 use lease_events::lease::vocabulary::NextActionKind::{
     AwaitOperator, AwaitReuse, Expire, FinishRelease, RetryCleanup, SettleAcquire,
 };
-use lease_events::lease::vocabulary::{Effect, Policy, Reason, ReleaseStatus, Teardown, WorkspaceKind};
+use lease_events::lease::vocabulary::{
+    Effect, ExecutionOutcome, Policy, Reason, ReleaseStatus, Teardown, WorkspaceKind,
+};
 use lease_events::lease::{LeaseEvent, LeaseState};
 
 use crate::given::{Given, given};
 use crate::samples::{
-    PROVIDER_LEASE, acquire_failed, acquired, at, claimed, cleanup_failed, cleanup_succeeded, decided, destroyed,
-    escalated, executed, lease, one_of_each, realized, release_requested, released, renewed, requested, resumed,
-    unknown, waived,
+    PROVIDER_LEASE, acquire_failed, acquired, at, claimed, cleanup_failed, cleanup_succeeded, command, decided,
+    destroyed, ended, escalated, executed, lease, one_of_each, realized, release_requested, released, renewed,
+    requested, resumed, started, unknown, waived,
 };
 
 fn ask(status: ReleaseStatus) -> LeaseEvent {
@@ -367,6 +369,38 @@ fn a_command_that_outlives_its_lease_is_still_a_fact() {
             lease.refuses(executed());
         }
     }
+}
+
+#[test]
+fn a_command_is_started_once_and_ends_once_and_holds_nothing_up() {
+    let running = active()
+        .refuses(ended("one", ExecutionOutcome::Done))
+        .when(started("one"))
+        .then(Active, None, Expire)
+        .refuses(started("one"))
+        .refuses(ended("two", ExecutionOutcome::Done))
+        .when(started("two"))
+        .and(|state| {
+            assert_eq!(state.last_used_at, state.updated_at);
+            let running: Vec<_> = state.running.iter().map(|running| running.command_id).collect();
+            assert_eq!(running, [command("one"), command("two")]);
+            assert_eq!(state.running(command("one")).map(|one| one.settle_at), Some(at(90)));
+        })
+        // An end without a start is of none of them.
+        .when(executed())
+        .and(|state| assert_eq!(state.running.len(), 2));
+    let before = running.state().last_used_at;
+    let lost = running
+        .when(ended("one", ExecutionOutcome::Unknown))
+        .and(|state| assert_eq!((state.running.len(), state.last_used_at), (1, before)))
+        .refuses(ended("one", ExecutionOutcome::Done));
+    lost.when(ask(ReleaseStatus::Released))
+        .when(released(Released, Success))
+        .then(Released, Success, None)
+        .refuses(started("three"))
+        .when(ended("two", ExecutionOutcome::Done))
+        .then(Released, Success, None)
+        .and(|state| assert!(state.running.is_empty()));
 }
 
 #[test]

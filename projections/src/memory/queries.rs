@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::SubsecRound;
+use chrono::{DateTime, SubsecRound, Utc};
 use lease_events::environment::EnvironmentState;
 use lease_events::id::{CompanyId, EnvironmentId, LeaseId, RunId};
 use lease_events::lease::state::LeaseState;
@@ -23,6 +23,7 @@ use crate::read_model::{
     RebuildReport, ReusableFilter, SecretFilter, VerifyReport,
 };
 use crate::reusable_leases::ReusableLease;
+use crate::reuse_claims::{ClaimStatus, ReuseClaim};
 
 impl MemoryReadModel {
     /// What `pick` takes of each state of the type `S`.
@@ -57,6 +58,7 @@ fn matches(filter: &LeaseFilter, lease: &LeaseState) -> bool {
         && (!filter.open_only || lease.status.is_open())
         && (!filter.unsettled || lease.status.is_open() || lease.keeps_something())
         && (!filter.needs_attention || lease.needs_attention)
+        && (!filter.running_commands || !lease.running.is_empty())
         && filter.due_by.is_none_or(|due| due_at(lease).is_some_and(|at| at <= due))
         && filter.before.is_none_or(|before| lease.created_position < before)
 }
@@ -113,6 +115,21 @@ impl ReadModel for MemoryReadModel {
         });
         claimed.sort_unstable();
         Ok(claimed.into_iter().map(|(_, id)| id).collect())
+    }
+
+    async fn open_claims(
+        &self,
+        after: Option<(DateTime<Utc>, LeaseId)>,
+        limit: usize,
+    ) -> Result<Vec<ReuseClaim>, QueryError> {
+        let at = |claim: &ReuseClaim| (claim.claimed_at.trunc_subsecs(6), claim.lease_id);
+        let mut open = self.collect(|claim: &ReuseClaim| {
+            let is_wanted = claim.status == ClaimStatus::Open && after.is_none_or(|after| at(claim) > after);
+            is_wanted.then(|| claim.clone())
+        });
+        open.sort_by_key(at);
+        open.truncate(limit.min(ROWS_MAX));
+        Ok(open)
     }
 
     async fn open_leases_of_run(&self, company: Option<CompanyId>, run: RunId) -> Result<Vec<LeaseId>, QueryError> {

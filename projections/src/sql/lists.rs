@@ -1,6 +1,7 @@
 //! The lists of the reading port, as statements: what is asked for by whom. Text only; nothing here touches a database.
 
 use chrono::{DateTime, Utc};
+use lease_events::id::LeaseId;
 use lease_events::record::Position;
 use lease_events::secret::SecretStatus;
 use uuid::Uuid;
@@ -12,6 +13,7 @@ use crate::projection::Value;
 use crate::read_model::{
     AliveFilter, DueFilter, EnvironmentFilter, LeaseFilter, ROWS_MAX, ReusableFilter, SecretFilter,
 };
+use crate::reuse_claims::OPEN;
 use crate::runs::ALIVE;
 
 /// A list's statement.
@@ -27,7 +29,8 @@ pub(super) fn leases(database: Database, filter: &LeaseFilter) -> List {
     let open = filter.open_only || all_open(filter);
     // Without statistics SQLite takes every index of one equal column for equally narrow. Which one is, is known
     // here: a run's, what is due, what needs attention, what is unsettled, an environment's, a company's.
-    let by_present = filter.run_id.is_some() || filter.due_by.is_some() || filter.needs_attention;
+    let by_present =
+        filter.run_id.is_some() || filter.due_by.is_some() || filter.needs_attention || filter.running_commands;
     let by_environment = !by_present && filter.environment_id.is_some();
     query.equal("run_id", filter.run_id);
     let beside = |wanted: bool, column: &str| if wanted { database.beside_index(column) } else { column.to_owned() };
@@ -38,6 +41,7 @@ pub(super) fn leases(database: Database, filter: &LeaseFilter) -> List {
     query.holds(open, "is_open = 1");
     query.holds(filter.unsettled, UNSETTLED);
     query.holds(filter.needs_attention, "needs_attention = 1");
+    query.holds(filter.running_commands, "running_commands > 0");
     query.until("next_action_at", filter.due_by);
     if !filter.statuses.is_empty() {
         query.among("status", filter.statuses.iter().map(|status| Value::from(status.as_str())));
@@ -98,6 +102,14 @@ pub(super) fn alive_runs(filter: &AliveFilter) -> List {
     query.until("alive_until", filter.until);
     query.behind("(alive_until, run_id)", filter.after.map(|(until, run)| (until, run.0)));
     query.end("alive_until, run_id", filter.limit)
+}
+
+/// The open claims behind `after`.
+pub(super) fn open_claims(after: Option<(DateTime<Utc>, LeaseId)>, limit: usize) -> List {
+    let mut query = Conditions::new("SELECT * FROM reuse_claims");
+    query.holds(true, OPEN);
+    query.behind("(claimed_at, lease_id)", after.map(|(at, lease)| (at, lease.0)));
+    query.end("claimed_at, lease_id", limit)
 }
 
 /// A list's statement in the making: conditions that are all to hold.

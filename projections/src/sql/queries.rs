@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use lease_events::environment::EnvironmentState;
 use lease_events::id::{CompanyId, EnvironmentId, LeaseId, RunId};
 use lease_events::lease::state::LeaseState;
@@ -23,7 +24,8 @@ use crate::read_model::{
     ReusableFilter, SecretFilter, VerifyReport, WAIT_POLL,
 };
 use crate::reusable_leases::ReusableLease;
-use crate::{current_leases, environments, runs, secrets};
+use crate::reuse_claims::ReuseClaim;
+use crate::{current_leases, environments, reuse_claims, runs, secrets};
 
 const LEASE: &str = "SELECT * FROM current_leases WHERE lease_id = $1";
 const OPEN_OF_RUN: &str =
@@ -62,6 +64,15 @@ impl ReadModel for SqlReadModel {
     async fn claimed_by(&self, claimant: LeaseId) -> Result<Vec<LeaseId>, QueryError> {
         let rows = self.fetch(CLAIMED_BY, [Value::id(Some(claimant.0))]).await?;
         rows.iter().map(decode::lease_id).collect()
+    }
+
+    async fn open_claims(
+        &self,
+        after: Option<(DateTime<Utc>, LeaseId)>,
+        limit: usize,
+    ) -> Result<Vec<ReuseClaim>, QueryError> {
+        let rows = self.list(lists::open_claims(after, limit)).await?;
+        rows.iter().map(|row| decode::state(&reuse_claims::TABLE, row)).collect()
     }
 
     async fn open_leases_of_run(&self, company: Option<CompanyId>, run: RunId) -> Result<Vec<LeaseId>, QueryError> {

@@ -28,7 +28,7 @@ use crate::history::{
 };
 use crate::world::{Ticks, World, both};
 
-const TABLES: [&str; 5] = ["current_leases", "reusable_leases", "environments", "secrets", "runs"];
+const TABLES: [&str; 6] = ["current_leases", "reusable_leases", "environments", "secrets", "runs", "reuse_claims"];
 
 /// Random histories of an ordinary run, each on both databases.
 const CASES: u32 = 8;
@@ -70,7 +70,7 @@ async fn check(on: Database, steps: &[crate::history::Step], memory: &Memory) {
         as_folded(&world, number).await;
     }
     let head = world.store.head().await.expect("the log can be read");
-    assert_eq!(world.positions().await, [head.0; 5]);
+    assert_eq!(world.positions().await, [head.0; 6]);
 }
 
 /// A lease as its row gives it back is the fold of its stream; and columns and rest name every field of it, so that
@@ -133,6 +133,7 @@ async fn same_answers(one: &dyn ReadModel, other: &dyn ReadModel) {
         LeaseFilter { statuses: vec![LeaseStatus::Active], ..all.clone() },
         LeaseFilter { unsettled: true, ..all.clone() },
         LeaseFilter { needs_attention: true, ..all.clone() },
+        LeaseFilter { running_commands: true, ..all.clone() },
         LeaseFilter { due_by: Some(crate::history::noon() + chrono::Duration::seconds(90)), ..all.clone() },
         LeaseFilter { before: Some(Position(5)), ..all },
     ];

@@ -7,13 +7,14 @@ use lease_events::failure::Fault;
 use lease_events::fold::StreamState;
 use lease_events::id::{CommandId, CompanyId, EnvironmentId, LeaseId, LedgerId, RunId, SecretId};
 use lease_events::lease::event::{
-    LeaseAcquireFailed, LeaseCleanupFailed, LeaseCleanupSucceeded, LeaseEffectUnknown, LeaseEvent,
-    LeaseProviderAcquired, LeaseReleaseRequested, LeaseReleased, LeaseRenewed, LeaseRequested, LeaseReuseClaimed,
-    Receipt,
+    LeaseAcquireFailed, LeaseCleanupFailed, LeaseCleanupSucceeded, LeaseCommandExecuted, LeaseCommandStarted,
+    LeaseEffectUnknown, LeaseEvent, LeaseProviderAcquired, LeaseReleaseRequested, LeaseReleased, LeaseRenewed,
+    LeaseRequested, LeaseReuseClaimed, Receipt,
 };
 use lease_events::lease::state::LeaseState;
 use lease_events::lease::vocabulary::{
-    CleanupStatus, Effect, LeaseStatus, Policy, Reason, ReceiptState, ReleaseStatus, Teardown, WorkspaceKind,
+    CleanupStatus, Effect, ExecutionOutcome, LeaseStatus, Policy, Reason, ReceiptState, ReleaseStatus, Teardown,
+    WorkspaceKind,
 };
 use lease_events::record::{Actor, ActorKind, Metadata, NewEvent, StreamId};
 use lease_events::run::{RunEvent, RunKeptAlive, RunReleased, RunState, RunStatus};
@@ -29,7 +30,7 @@ pub(crate) type Step = (u8, u8, u8);
 
 /// Histories of up to `steps` steps over a few leases.
 pub(crate) fn steps(steps: usize) -> impl Strategy<Value = Vec<Step>> {
-    prop::collection::vec((0..6u8, 0..14u8, any::<u8>()), 1..steps)
+    prop::collection::vec((0..6u8, 0..16u8, any::<u8>()), 1..steps)
 }
 
 pub(crate) fn company() -> CompanyId {
@@ -155,9 +156,35 @@ fn event((number, kind, variant): Step) -> LeaseEvent {
             next_try_at: (variant % 2 == 0).then(|| noon() + Duration::seconds(i64::from(variant))),
         }
         .into(),
+        13 => LeaseCommandStarted {
+            command_id: command(variant),
+            command: "sh".to_owned(),
+            argument_count: 1,
+            owner: "process-1".to_owned(),
+            settle_at: noon() + Duration::seconds(i64::from(variant)),
+        }
+        .into(),
+        14 => LeaseCommandExecuted {
+            command_id: Some(command(variant)),
+            command: "sh".to_owned(),
+            argument_count: 1,
+            outcome: ExecutionOutcome::ALL[usize::from(variant) % ExecutionOutcome::ALL.len()],
+            exit_code: None,
+            signal: None,
+            timed_out: false,
+            limit: None,
+            duration_ms: 1,
+            fault: None,
+        }
+        .into(),
         _ => LeaseCleanupSucceeded { receipt: Receipt { state: ReceiptState::Destroyed, provider_lease_id: None } }
             .into(),
     }
+}
+
+/// One of two commands.
+fn command(variant: u8) -> CommandId {
+    CommandId::derived(&[["one", "two"][usize::from(variant % 2)]])
 }
 
 /// Events for one stream, encoded under a command of their own.

@@ -8,6 +8,7 @@ mod equal;
 mod power_cut;
 mod processes;
 mod rebuilding;
+mod repeating;
 mod rights;
 mod stalling;
 mod verifying;

@@ -12,7 +12,7 @@ use lease_stores::sqlite::{CommitFault, CommitFaults, SqliteOptions, SqliteStore
 use crate::history::{acquired, append, lease, release_requested, renewed, requested};
 use crate::world::{Ticks, World, both};
 
-const TABLES: [&str; 5] = ["current_leases", "reusable_leases", "environments", "secrets", "runs"];
+const TABLES: [&str; 6] = ["current_leases", "reusable_leases", "environments", "secrets", "runs", "reuse_claims"];
 
 async fn two_processes_that_take_turns_on_one_lease_keep_its_row_true(on: Database) {
     let world = World::new(on).await;
@@ -36,10 +36,10 @@ async fn events_of_a_process_without_projections_are_caught_up(on: Database) {
     let stream = StreamId::lease(lease(1));
     append(&*bare, &stream, &[requested(1, 1)]).await;
     append(&*world.store, &stream, &[acquired(1)]).await;
-    assert_eq!(world.positions().await, [0; 5], "what is behind is not written inline");
+    assert_eq!(world.positions().await, [0; 6], "what is behind is not written inline");
     world.model.catch_up().await.expect("nothing is broken");
     append(&*world.store, &stream, &[release_requested()]).await;
-    assert_eq!(world.positions().await, [3; 5]);
+    assert_eq!(world.positions().await, [3; 6]);
     assert_eq!(world.model.verify("current_leases").await.expect("it can be verified").differences, []);
 }
 

@@ -33,7 +33,7 @@ async fn appends_go_on_while_a_projection_is_rebuilt(on: Database) {
     assert_eq!(report.rows, 256);
     append(&*world.store, &StreamId::lease(lease(0)), &[renewed(10)]).await;
     let last = world.store.head().await.expect("it reads").0;
-    assert_eq!(world.positions().await, [last; 5]);
+    assert_eq!(world.positions().await, [last; 6]);
     for table in ["current_leases", "reusable_leases"] {
         assert_eq!(world.model.verify(table).await.expect("it can be verified").differences, [], "{table}");
     }
@@ -97,7 +97,7 @@ async fn an_unknown_projection_is_refused_by_name(on: Database) {
     let error = world.model.rebuild("leases", progress).await.expect_err("there is none").to_string();
     assert_eq!(
         error,
-        "there is no projection \"leases\"; there are current_leases, reusable_leases, environments, secrets, runs"
+        "there is no projection \"leases\"; there are current_leases, reusable_leases, environments, secrets, runs, reuse_claims"
     );
 }
 

@@ -71,17 +71,26 @@ impl World {
     }
 
     pub(crate) async fn with(on: Database, projections: Vec<Arc<dyn Projection>>) -> Self {
+        Self::hooked(on, projections, |projections| projections.clone()).await
+    }
+
+    /// One whose store calls what `hook` makes of its projections.
+    pub(crate) async fn hooked(
+        on: Database,
+        projections: Vec<Arc<dyn Projection>>,
+        hook: impl FnOnce(&Arc<SqlProjections>) -> Arc<dyn AppendHook>,
+    ) -> Self {
         let place = match on {
             Database::Sqlite => Place::Sqlite(TempDir::new().expect("a folder can be made")),
             Database::Postgres => Place::Postgres(PostgresPlace::new()),
         };
-        let (store, model) = place.process(projections).await;
+        let (store, model) = place.process(projections, hook).await;
         Self { store, model, place }
     }
 
     /// Another process in the same place.
     pub(crate) async fn process(&self) -> (Arc<dyn SqlStore>, Arc<SqlReadModel>) {
-        self.place.process(lease_projections::standard()).await
+        self.place.process(lease_projections::standard(), |projections| projections.clone()).await
     }
 
     /// A store in the same place whose process knows no projections.
@@ -119,13 +128,17 @@ impl World {
 }
 
 impl Place {
-    async fn process(&self, projections: Vec<Arc<dyn Projection>>) -> (Arc<dyn SqlStore>, Arc<SqlReadModel>) {
+    async fn process(
+        &self,
+        projections: Vec<Arc<dyn Projection>>,
+        hook: impl FnOnce(&Arc<SqlProjections>) -> Arc<dyn AppendHook>,
+    ) -> (Arc<dyn SqlStore>, Arc<SqlReadModel>) {
         let on = match self {
             Self::Sqlite(_) => Database::Sqlite,
             Self::Postgres(_) => Database::Postgres,
         };
         let projections = SqlProjections::new(on, projections);
-        let store = self.open(Some(projections.clone())).await;
+        let store = self.open(Some(hook(&projections))).await;
         let model = SqlReadModel::attach(projections, store.clone()).await.expect("the tables are ours");
         (store, model)
     }

@@ -51,6 +51,9 @@ pub(super) fn sentence(event: &LeaseEvent) -> String {
         ),
         LeaseEvent::Realized(realized) => format!("the workspace was made ready; commands start in {}", realized.cwd),
         LeaseEvent::Renewed(renewed) => format!("it was renewed, and lasts until {}", absolute(renewed.expires_at)),
+        LeaseEvent::CommandStarted(started) => {
+            format!("command {}{} was started", started.command, arguments(started.argument_count))
+        }
         LeaseEvent::CommandExecuted(executed) => ran(executed),
         LeaseEvent::ReleaseRequested(requested) => wanted(requested),
         LeaseEvent::Released(released) => over(released),
@@ -145,12 +148,16 @@ pub(super) fn verdict_words(verdict: Verdict) -> &'static str {
     }
 }
 
-fn ran(executed: &LeaseCommandExecuted) -> String {
-    let arguments = match executed.argument_count {
+fn arguments(count: u32) -> String {
+    match count {
         0 => String::new(),
         1 => " with 1 argument".to_owned(),
         count => format!(" with {count} arguments"),
-    };
+    }
+}
+
+fn ran(executed: &LeaseCommandExecuted) -> String {
+    let arguments = arguments(executed.argument_count);
     let end = match executed.outcome {
         ExecutionOutcome::NotDone => format!("could not be started{}", said(executed.fault.as_ref())),
         ExecutionOutcome::Unknown => format!("was run, or not: nobody knows{}", said(executed.fault.as_ref())),

@@ -8,6 +8,8 @@
 use lease_events::id::{LeaseId, RunId};
 use lease_events::lease::LeaseState;
 use lease_events::lease::vocabulary::LeaseStatus;
+use lease_events::record::StreamId;
+use lease_events::store::Direction;
 use tokio::sync::OwnedMutexGuard;
 
 use crate::commands::Context;
@@ -40,10 +42,15 @@ pub(super) async fn find<'a>(
             None => Slot::Free { session, generation: 0, held },
         });
     };
+    let lease_of =
+        |generation: u32| LeaseId::derived(&["run", &run_id.to_string(), fingerprint, &generation.to_string()]);
     // The projection only saves looking at generations that are over.
     let mut generation = context.read_model.latest_generation(run_id, fingerprint).await?.unwrap_or(0);
+    if let Some(lease) = made_before(context, command, generation, lease_of).await? {
+        return Ok(Slot::Repeated(Box::new(lease)));
+    }
     loop {
-        let lease_id = LeaseId::derived(&["run", &run_id.to_string(), fingerprint, &generation.to_string()]);
+        let lease_id = lease_of(generation);
         let (session, held) = look(context, command, lease_id).await?;
         match session.get() {
             None => return Ok(Slot::Free { session, generation, held }),
@@ -55,6 +62,30 @@ pub(super) async fn find<'a>(
             Some(_) => generation += 1,
         }
     }
+}
+
+/// What this very command made before, where the run has acquired again since: the command was broken off, and is told
+/// again. Only leases that are younger than the command are looked at.
+async fn made_before(
+    context: &Context,
+    command: &Command,
+    latest: u32,
+    lease_of: impl Fn(u32) -> LeaseId,
+) -> Result<Option<LeaseState>, CommandError> {
+    if !command.repeatable || latest == 0 {
+        return Ok(None);
+    }
+    let accepted = context.store.read_stream(&StreamId::command(command.id), 0, Direction::Forwards, 1).await?;
+    let Some(accepted) = accepted.first() else { return Ok(None) };
+    for generation in (0..latest).rev() {
+        let session = LeaseSession::load(context, command, lease_of(generation)).await?;
+        match session.get() {
+            Some(lease) if session.written() > 0 => return Ok(Some(lease.clone())),
+            Some(lease) if lease.created_position > accepted.position => {}
+            _ => return Ok(None),
+        }
+    }
+    Ok(None)
 }
 
 /// The lease as it is once nobody in this process is at work on it any more: an acquire waits for the other of the

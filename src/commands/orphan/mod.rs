@@ -18,6 +18,7 @@ use lease_events::id::{LeaseId, OrphanId};
 use lease_events::lease::event::Receipt;
 use lease_events::orphan::{OrphanEvent, OrphanFound, OrphanReclaimFailed, OrphanReclaimed};
 use lease_events::record::{RecordedEvent, StreamId};
+use lease_events::seam::crash::Step;
 use lease_events::store::{Append, AppendError, Direction, Expected};
 use serde_json::Value;
 
@@ -88,14 +89,15 @@ pub async fn reclaim(context: &Context, command: &Command, suspect: &Suspect) ->
             fencing_token,
             because: because.clone(),
         };
-        if !orphan.append(&scope, found.into()).await? {
+        if !context.step(Step::ReclaimIntent, orphan.append(&scope, found.into())).await? {
             return Ok(None);
         }
     }
     let metadata = lease.and_then(|lease| lease.provider_lease).map(|held| held.metadata).unwrap_or_default();
     let held = Held { provider_lease_id: Some(suspect.listed.provider_lease_id.clone()), metadata };
-    let outcome = within(driver.traits(&scope.config).call_timeout, driver.destroy(&scope, &held)).await;
-    orphan.end(&scope, outcome, &because).await.map(Some)
+    let effect = within(driver.traits(&scope.config).call_timeout, driver.destroy(&scope, &held));
+    let outcome = context.step(Step::ReclaimEffect, effect).await;
+    context.step(Step::ReclaimOutcome, orphan.end(&scope, outcome, &because)).await.map(Some)
 }
 
 /// For whom it is destroyed: its lease, from the lease's own record where there is one.

@@ -7,7 +7,9 @@
 //!   by label; else an operator.
 //! - An acquire's **late answer** (see [`settle_late`]) ends the search.
 //! - A **take-over** whose claim has no decision is decided; then what was claimed is resumed, or goes back.
-//! - **Realize** and **execute** leave nothing to settle; those commands say why.
+//! - A **claim** by a lease that will never take over what it claimed goes back (see [`claim`]).
+//! - A **command** in a workspace that nobody is at any more is put on record as unknown (see [`command`]).
+//! - **Realize** leaves nothing to settle; that command says why.
 //!
 //! **Invariants**
 //! - One process at a time asks a provider again: it first stores that it does, until when, and whoever is overtaken in
@@ -19,6 +21,8 @@
 //! - That nothing is there counts only where the driver can confirm absence, after its visibility delay, twice.
 
 mod acquire;
+pub mod claim;
+pub mod command;
 mod late;
 mod look;
 

@@ -12,8 +12,15 @@ use serde_json::value::RawValue;
 
 use super::{Home, text};
 
-const STEPS: [&str; 6] =
-    ["requested", "provider-acquired", "realized", "command-executed", "release-requested", "released"];
+const STEPS: [&str; 7] = [
+    "requested",
+    "provider-acquired",
+    "realized",
+    "command-started",
+    "command-executed",
+    "release-requested",
+    "released",
+];
 
 #[derive(Deserialize)]
 struct Line {
@@ -33,9 +40,10 @@ fn the_story_tells_each_step_in_order_and_what_comes_next() {
         .collect();
     assert_eq!(steps, STEPS, "{story}");
     assert!(lines[1].contains("environment \"bubblewrap\" (sandbox, bubblewrap) was asked for by run"), "{story}");
-    assert!(lines[4].contains("command true ran for") && lines[4].contains("and exited with 0"), "{story}");
-    assert!(lines[6].contains("because its holder gave it back"), "{story}");
-    assert_eq!(lines[7], "Next: nothing; the lease is released, and nothing of it is owed.");
+    assert!(lines[4].contains("command true was started"), "{story}");
+    assert!(lines[5].contains("command true ran for") && lines[5].contains("and exited with 0"), "{story}");
+    assert!(lines[7].contains("because its holder gave it back"), "{story}");
+    assert_eq!(lines[8], "Next: nothing; the lease is released, and nothing of it is owed.");
 }
 
 #[test]

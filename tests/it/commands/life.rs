@@ -63,7 +63,15 @@ async fn from_requested_to_released_every_step_is_an_event() {
     let story = bench.story(lease.lease_id).await;
     assert_eq!(
         story,
-        ["requested", "provider-acquired", "realized", "command-executed", "release-requested", "released"]
+        [
+            "requested",
+            "provider-acquired",
+            "realized",
+            "command-started",
+            "command-executed",
+            "release-requested",
+            "released"
+        ]
     );
     for recorded in bench.ledger.history(lease.lease_id, None).await.expect("history") {
         assert!(!recorded.data.contains("s3cret") && !recorded.data.contains("hello"), "{}", recorded.data);

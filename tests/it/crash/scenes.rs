@@ -1,7 +1,10 @@
 //! The commands of the matrix: for each what it needs, what is asked, and which steps it takes. At both sides of each step a
 //! server dies.
 
+use chrono::TimeDelta;
+use lease_events::id::{LeaseId, RunId};
 use lease_events::seam::crash::{CrashPoint, Side, Step};
+use lease_events::seam::{Clock, SystemClock};
 use serde_json::{Value, json};
 
 use super::program::Ask;
@@ -17,7 +20,9 @@ pub(super) enum Group {
     Ends,
     /// What is done in between.
     Work,
-    /// What needs no provider.
+    /// What asks a provider, and makes nothing there.
+    Questions,
+    /// What touches no provider: one stands for all.
     Care,
     /// What recovery does.
     Recovery,
@@ -34,6 +39,10 @@ pub(super) struct Scene {
     pub(super) prepare: fn(&mut Stage) -> Result<Ask, String>,
     /// Where it may be refused when it is told again: what it asks for was found to be impossible meanwhile.
     pub(super) may_refuse: &'static [Site],
+    /// The points behind which nobody will ever know what came of it, which is what it is told from then on.
+    pub(super) unknown_behind: &'static [CrashPoint],
+    /// Why it is not played on every provider; empty where it is, or touches none.
+    pub(super) because: &'static str,
 }
 
 const PLAIN: Scene = Scene {
@@ -43,6 +52,8 @@ const PLAIN: Scene = Scene {
     steps: &[],
     prepare: |_| Err("a scene says what is asked".to_owned()),
     may_refuse: &[],
+    unknown_behind: &[],
+    because: "",
 };
 
 pub(super) const SCENES: &[Scene] = &[
@@ -64,6 +75,7 @@ pub(super) const SCENES: &[Scene] = &[
         },
         // Where the provider cannot confirm absence, it stays unknown whether something was made.
         may_refuse: &[Site::Worker],
+        ..PLAIN
     },
     Scene {
         name: "acquire, reused",
@@ -84,6 +96,7 @@ pub(super) const SCENES: &[Scene] = &[
             Ok(stage.acquire_in(&environment))
         },
         may_refuse: &[Site::Worker],
+        ..PLAIN
     },
     Scene {
         name: "acquire, reused in vain",
@@ -106,6 +119,7 @@ pub(super) const SCENES: &[Scene] = &[
             Ok(stage.acquire_in(&environment))
         },
         may_refuse: &Site::ALL,
+        ..PLAIN
     },
     Scene {
         name: "acquire, refused",
@@ -118,6 +132,7 @@ pub(super) const SCENES: &[Scene] = &[
             Ok(stage.acquire_in(&environment))
         },
         may_refuse: &Site::ALL,
+        ..PLAIN
     },
     Scene {
         name: "release",
@@ -197,11 +212,24 @@ pub(super) const SCENES: &[Scene] = &[
         name: "execute",
         group: Group::Work,
         sites: &Site::ALL,
-        steps: &[Step::OnceAccept, Step::ExecuteEffect, Step::ExecuteOutcome, Step::OnceComplete, Step::CommandReply],
+        steps: &[
+            Step::OnceAccept,
+            Step::ExecuteIntent,
+            Step::ExecuteEffect,
+            Step::ExecuteOutcome,
+            Step::OnceComplete,
+            Step::CommandReply,
+        ],
         prepare: |stage| {
             let (command, args) = stage.site.command();
             Ok(on_a_lease(stage, "execute", json!({ "command": command, "args": args })))
         },
+        unknown_behind: &[
+            after(Step::ExecuteIntent),
+            before(Step::ExecuteEffect),
+            after(Step::ExecuteEffect),
+            before(Step::ExecuteOutcome),
+        ],
         ..PLAIN
     },
     Scene {
@@ -222,6 +250,8 @@ pub(super) const SCENES: &[Scene] = &[
     },
     Scene {
         name: "environment create",
+        group: Group::Questions,
+        sites: &Site::ALL,
         steps: ON_AN_ENVIRONMENT,
         prepare: |stage| {
             let config = stage.site.config(stage.home.path(), true, Trouble::None);
@@ -231,6 +261,8 @@ pub(super) const SCENES: &[Scene] = &[
     },
     Scene {
         name: "environment update",
+        group: Group::Questions,
+        sites: &Site::ALL,
         steps: ON_AN_ENVIRONMENT,
         prepare: |stage| {
             let environment = stage.environment(false, Trouble::None);
@@ -247,8 +279,19 @@ pub(super) const SCENES: &[Scene] = &[
     },
     Scene {
         name: "environment probe",
+        group: Group::Questions,
+        sites: &Site::ALL,
         steps: &[Step::OnceAccept, Step::ProbeEffect, Step::EnvironmentOutcome, Step::OnceComplete, Step::CommandReply],
         prepare: |stage| Ok(on_an_environment(stage, "probe")),
+        ..PLAIN
+    },
+    Scene {
+        name: "heartbeat",
+        steps: &[Step::HeartbeatOutcome, Step::CommandReply],
+        prepare: |stage| {
+            let run = RunId::derived(&["heartbeat", &stage.next().to_string()]);
+            Ok(stage.command("POST", format!("/v1/runs/{run}/heartbeat"), json!({ "timeToLiveMs": 86_400_000 })))
+        },
         ..PLAIN
     },
     Scene {
@@ -280,6 +323,7 @@ pub(super) const SCENES: &[Scene] = &[
             Ok(recovery())
         },
         may_refuse: &[Site::Worker],
+        ..PLAIN
     },
     Scene {
         name: "settle an acquire that nobody wants",
@@ -302,6 +346,7 @@ pub(super) const SCENES: &[Scene] = &[
             Ok(recovery())
         },
         may_refuse: &Site::ALL,
+        ..PLAIN
     },
     Scene {
         name: "settle a claim",
@@ -329,6 +374,7 @@ pub(super) const SCENES: &[Scene] = &[
             Ok(recovery())
         },
         may_refuse: &Site::ALL,
+        ..PLAIN
     },
     Scene {
         name: "settle a release",
@@ -357,16 +403,58 @@ pub(super) const SCENES: &[Scene] = &[
     Scene {
         name: "expiry",
         group: Group::Recovery,
-        sites: &[Site::Fake],
+        sites: &Site::ALL,
         steps: &[Step::ReleaseIntent, Step::ReleaseEffect, Step::ReleaseOutcome],
         prepare: |stage| {
-            let mut config = stage.site.config(stage.home.path(), false, Trouble::None);
-            config["expiresInMs"] = 100.into();
-            let environment = stage.create_environment(&config);
-            let environment = text(&stage.done(environment)["id"]);
+            let environment = stage.environment(false, Trouble::None);
+            let mut acquire = stage.acquire_in(&environment);
             // It dies some time after its answer.
-            Ok(stage.acquire_in(&environment))
+            acquire.body["requestedExpiresAt"] = json!(SystemClock.now() + TimeDelta::seconds(1));
+            Ok(acquire)
         },
+        ..PLAIN
+    },
+    Scene {
+        name: "settle a command",
+        group: Group::Recovery,
+        sites: &Site::ALL,
+        steps: &[Step::SettleCommand],
+        prepare: |stage| {
+            let (command, args) = stage.site.command();
+            let execute = on_a_lease(stage, "execute", json!({ "command": command, "args": args }));
+            stage.die_at(after(Step::ExecuteEffect), &execute)?;
+            Ok(recovery())
+        },
+        unknown_behind: &[before(Step::SettleCommand), after(Step::SettleCommand)],
+        ..PLAIN
+    },
+    Scene {
+        name: "record what is gone",
+        group: Group::Recovery,
+        sites: &[Site::Bubblewrap, Site::Fake],
+        steps: &[Step::GoneOutcome],
+        prepare: |stage| {
+            let (_, thing) = kept(stage);
+            stage.lose(&thing);
+            Ok(reconciliation())
+        },
+        because: UNASKED,
+        ..PLAIN
+    },
+    Scene {
+        name: "reclaim an orphan",
+        group: Group::Recovery,
+        sites: &[Site::Bubblewrap, Site::Fake],
+        steps: &[Step::ReclaimIntent, Step::ReclaimEffect, Step::ReclaimOutcome],
+        prepare: |stage| {
+            let environment = stage.environment(false, Trouble::None);
+            let lease = stage.lease_in(&environment);
+            stage.down();
+            let orphan = LeaseId::derived(&["orphan", &stage.next().to_string()]);
+            stage.site.plant(stage.home.path(), &text(&lease["id"]), &orphan.to_string());
+            Ok(reconciliation())
+        },
+        because: UNASKED,
         ..PLAIN
     },
     Scene {
@@ -397,9 +485,13 @@ pub(super) const SCENES: &[Scene] = &[
             let path = format!("/v1/leases/{}/cleanup/waive", text(&lease["id"]));
             Ok(stage.command("POST", path, json!({ "reason": "it was seen to be gone" })))
         },
+        because: "nothing that bubblewrap holds can be kept from ever being torn down",
         ..PLAIN
     },
 ];
+
+/// Why a worker's sandboxes are not reconciled here.
+const UNASKED: &str = "a worker that nobody has asked for anything since the start lists nothing";
 
 const ENDING: &[Step] = &[
     Step::OnceAccept,
@@ -420,12 +512,17 @@ impl Scene {
     }
 }
 
-fn before(step: Step) -> CrashPoint {
+const fn before(step: Step) -> CrashPoint {
     CrashPoint { step, side: Side::Before }
 }
 
-fn after(step: Step) -> CrashPoint {
+const fn after(step: Step) -> CrashPoint {
     CrashPoint { step, side: Side::After }
+}
+
+/// A reconciliation by hand, which looks twice where something is absent.
+fn reconciliation() -> Ask {
+    Ask { method: "POST", path: "/v1/reconciliations".to_owned(), key: None, body: json!({}) }
 }
 
 /// What recovery does by itself needs no asking; a pass by hand only makes it quicker.

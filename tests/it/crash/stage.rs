@@ -23,6 +23,17 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// What is due later than this is waited for by nobody.
 const SOON: chrono::TimeDelta = chrono::TimeDelta::seconds(10);
 
+/// How what is in doubt may be answered when it is told again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Told {
+    /// It is done.
+    Done,
+    /// It may be refused too.
+    Anything,
+    /// Nobody knows what came of it, and nobody ever will.
+    Unknown,
+}
+
 /// A world.
 pub(super) struct Stage {
     pub(super) site: Site,
@@ -203,7 +214,13 @@ impl Stage {
             let listed: LeaseList = serde_json::from_value(listed.body).map_err(|error| error.to_string())?;
             let (now, things) = (SystemClock.now(), self.site.things(self.home.path()));
             let name = |lease: &Lease| self.site.provider_lease_id(&lease.id.to_string());
-            let is_there = |lease: &Lease| things.contains(&name(lease)) && !self.later.contains(&name(lease));
+            let is_own = |lease: &Lease| things.contains(&name(lease)) && !self.later.contains(&name(lease));
+            // What a lease has claimed is there under the name of the one that gave it up.
+            let is_claimed = |lease: &Lease| {
+                let mut given = listed.leases.iter().filter(|other| other.claimed_by == Some(lease.id));
+                given.any(|other| things.contains(&name(other)))
+            };
+            let is_there = |lease: &Lease| is_own(lease) || is_claimed(lease);
             let busy = listed.leases.iter().filter(|lease| is_busy(lease, is_there(lease), now));
             let busy: Vec<&Lease> = busy.collect();
             if busy.is_empty() {
@@ -226,8 +243,8 @@ impl Stage {
         }
     }
 
-    /// Recovers, audits, and tells everything again; `may_refuse` is whether what is in doubt may be refused now.
-    pub(super) fn settle(&mut self, may_refuse: bool) -> Result<(), String> {
+    /// Recovers, audits, and tells everything again.
+    pub(super) fn settle(&mut self, doubtful_is: Told) -> Result<(), String> {
         self.site.clear(self.home.path());
         self.recover()?;
         self.audit()?;
@@ -239,7 +256,12 @@ impl Stage {
         let doubtful = std::mem::take(&mut self.doubtful);
         for ask in doubtful.iter().filter(|ask| ask.key.is_some()) {
             let answer = self.server().ask(ask).map_err(|error| format!("{ask:?}: {error}"))?;
-            if !matches!(answer.status, 200 | 201) && !may_refuse {
+            let is_right = match doubtful_is {
+                Told::Done => matches!(answer.status, 200 | 201),
+                Told::Anything => true,
+                Told::Unknown => answer.body["code"] == "outcome-unknown",
+            };
+            if !is_right {
                 return Err(format!("{ask:?} is answered {answer:?}"));
             }
             self.recover()?;
@@ -299,6 +321,10 @@ impl Stage {
             let made = self.site.made(self.home.path(), &lease);
             if made > 1 {
                 return Err(format!("{lease} was made {made} times"));
+            }
+            let ran = self.site.ran(self.home.path(), &lease);
+            if ran > 1 {
+                return Err(format!("the command of {lease} was run {ran} times"));
             }
         }
         audit::check_projections(self.server())?;

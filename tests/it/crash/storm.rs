@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::keeping::Keeping;
 use super::program::{Answer, Ask, Home, Server, say, was_killed};
 use super::sites::Site;
-use super::stage::{Stage, text};
+use super::stage::{Stage, Told, text};
 
 /// How many kills there are, where they are not those of the test command.
 const KILLS: &str = "LEASE_LEDGER_TEST_STORM_KILLS";
@@ -291,7 +291,7 @@ pub(super) fn storm(
         client.refused.into_iter().for_each(|(code, count)| *refused.entry(code).or_default() += count);
         stage.was_answered(client.answered);
     }
-    stage.settle(false)?;
+    stage.settle(Told::Done)?;
     let seconds = since.elapsed().as_secs_f64();
     Ok(format!(
         "{ledgers} ledgers, {stepped_down} stepped down, seed {seed}: {answers} answers, {} in {seconds:.1} s; refused {refused:?}",

@@ -13,3 +13,5 @@ mod repeating;
 mod runs;
 mod script;
 mod settling;
+mod straying;
+mod working;

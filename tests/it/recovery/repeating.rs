@@ -46,10 +46,10 @@ async fn a_command_whose_end_is_on_record_is_not_run_again() {
         bench.ledger.execute(caller().with_key("one"), request, output).await
     });
     let answer = answer.await.expect("it ended");
-    assert_eq!((answer.execution.exit_code, answer.lease.revision), (Some(7), 2));
+    assert_eq!((answer.execution.exit_code, answer.lease.revision), (Some(7), 3));
     assert_eq!(world.provider.calls(Effect::Execute), before + 1);
     let story = bench.story(lease_id).await;
-    assert_eq!(story, ["requested", "provider-acquired", "command-executed"]);
+    assert_eq!(story, ["requested", "provider-acquired", "command-started", "command-executed"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -85,4 +85,33 @@ async fn a_probe_that_is_on_record_is_not_recorded_again() {
     let log = log(&bench).await;
     let ids: std::collections::BTreeSet<_> = log.iter().map(|recorded| recorded.event_id).collect();
     assert_eq!(ids.len(), log.len(), "an event's id stands for one event");
+}
+
+/// What recovery does follows from what is on record: a pass that is taken again, by the same process and by another one
+/// that finds the same rows, does nothing more.
+#[tokio::test(start_paused = true)]
+async fn every_pass_taken_twice_changes_nothing() {
+    let world = World::new();
+    let doom = Doom::at(CrashPoint { step: Step::AcquireEffect, side: Side::After }, 2);
+    let dying = world.start(&doom);
+    let environment = dying.environment("one", fake(json!({ "reuseLease": true }))).await.environment_id;
+    let first = dying.acquire(environment, run(1)).await.expect("acquired").lease;
+    tokio::select! {
+        _ = dying.acquire(environment, run(2)) => panic!("it dies"),
+        () = doom.struck() => {}
+    }
+    world.bury(&doom);
+    world.provider.inject(Effect::Release, lease_ledger::drivers::sandbox::fake::Trouble::NotDone);
+    let (one, other) = (world.start(&std::sync::Arc::default()), world.start(&std::sync::Arc::default()));
+    one.release(&first, lease_events::lease::vocabulary::ReleaseStatus::Failed).await.expect("on record");
+    tokio::time::sleep(std::time::Duration::from_mins(1)).await;
+    let (at_once, beside) = tokio::join!(one.ledger.recover(), other.ledger.recover());
+    at_once.and(beside).expect("a pass each");
+    let before = (log(&one).await.len(), world.provider.calls(Effect::Destroy), one.held());
+    assert_eq!(before.2, 1);
+    for bench in [&one, &other, &one] {
+        let told = bench.ledger.recover().await.expect("a pass");
+        assert!(told.iter().all(|named| named.report.rows.is_empty()), "{told:?}");
+    }
+    assert_eq!((log(&one).await.len(), world.provider.calls(Effect::Destroy), one.held()), before);
 }

@@ -16,6 +16,7 @@ use lease_ledger::commands::environment::create::CreateEnvironment;
 use lease_ledger::commands::environment::probe::ProbeEnvironment;
 use lease_ledger::commands::error::CommandError;
 use lease_ledger::commands::execute::ExecuteRequest;
+use lease_ledger::commands::heartbeat::HeartbeatRequest;
 use lease_ledger::commands::realize::RealizeRequest;
 use lease_ledger::commands::release_run::ReleaseRunRequest;
 use lease_ledger::commands::renew::RenewRequest;
@@ -127,6 +128,9 @@ pub(super) async fn tell(bench: &Bench, answers: &Answers) -> Option<()> {
     ledger.set_secret(keyed("secret"), secret).await.expect("a secret is kept");
     let probe = ProbeEnvironment { company_id: company(), environment_id: plain };
     let _ = ledger.probe_environment(keyed("probe"), probe).await;
+
+    let alive = HeartbeatRequest { company_id: company(), run_id: run(8), time_to_live_ms: 60_000 };
+    let _ = ledger.heartbeat(keyed("heartbeat"), alive).await;
 
     // A sandbox that is worked in, kept, taken over, and taken over again in vain.
     if let Some(first) = told.acquire(shared, 1, None).await {

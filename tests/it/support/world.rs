@@ -28,6 +28,10 @@ pub(crate) struct Doom {
     left: AtomicU32,
     dead: AtomicBool,
     died: tokio::sync::Notify,
+    /// It stalls right before it appends an event of this type, until it is told to go on.
+    stalls_at: Mutex<Option<&'static str>>,
+    stalled: tokio::sync::Notify,
+    goes_on: tokio::sync::Notify,
     /// Every point that was reached.
     seen: Mutex<BTreeSet<CrashPoint>>,
 }
@@ -39,6 +43,21 @@ impl Doom {
         *doom.at.lock().expect("nobody panics") = Some(point);
         doom.left.store(nth, Ordering::SeqCst);
         Arc::new(doom)
+    }
+
+    /// It stalls right before its first append of this event type.
+    pub(crate) fn stall_at(&self, event_type: &'static str) {
+        *self.stalls_at.lock().expect("nobody panics") = Some(event_type);
+    }
+
+    /// Waits until it stalls.
+    pub(crate) async fn stalled(&self) {
+        self.stalled.notified().await;
+    }
+
+    /// It goes on.
+    pub(crate) fn go_on(&self) {
+        self.goes_on.notify_one();
     }
 
     /// Whether it has died.
@@ -98,6 +117,12 @@ impl EventStore for MortalStore {
 
     async fn append(&self, append: Append) -> Result<Appended, AppendError> {
         self.live().await;
+        let is_here = |event_type: &str| append.events.iter().any(|event| *event.event_type == *event_type);
+        let stalls = self.doom.stalls_at.lock().expect("nobody panics").take_if(|event_type| is_here(event_type));
+        if stalls.is_some() {
+            self.doom.stalled.notify_one();
+            self.doom.goes_on.notified().await;
+        }
         self.inner.append(append).await
     }
 

@@ -56,6 +56,7 @@ async fn lists_of_leases_go_through_the_index_that_is_meant_for_them() {
         (LeaseFilter { statuses: vec![LeaseStatus::Active], ..page.clone() }, "open"),
         (LeaseFilter { needs_attention: true, ..page.clone() }, "attention"),
         (LeaseFilter { needs_attention: true, company_id, ..page.clone() }, "attention"),
+        (LeaseFilter { running_commands: true, ..page.clone() }, "running"),
         (LeaseFilter { due_by: Some(chrono::DateTime::UNIX_EPOCH), limit: 10, ..Default::default() }, "due"),
     ];
     for (filter, index) in cases {
@@ -78,6 +79,9 @@ async fn what_is_due_is_read_in_the_order_of_its_index() {
         let plan = plan(&sql).await;
         assert!(!plan.contains("TEMP B-TREE"), "{plan}");
     }
+    let claims = lists::open_claims(Some((chrono::DateTime::UNIX_EPOCH, LeaseId::derived(&["x"]))), 10);
+    let claims = plan(&claims.text).await;
+    assert!(claims.contains("reuse_claims_open_1") && !claims.contains("TEMP B-TREE"), "{claims}");
     expect(CLAIMED_BY, "claim").await;
     expect(NEEDING_ATTENTION, "attention").await;
 }

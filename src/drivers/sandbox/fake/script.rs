@@ -9,6 +9,7 @@
 //! | `kill NAME` | ends by the signal NAME, such as `SIGKILL` |
 //! | `cat` | writes its input to stdout |
 //! | `cat FILE`, `write FILE TEXT` | reads and writes a file of the sandbox |
+//! | `append FILE TEXT` | adds a line to one |
 //! | `printenv`, `pwd` | writes the given environment, the directory |
 //! | `yes` | writes endlessly, until [`OUTPUT_BYTES_MAX`] |
 //! | anything else | is not found: exit code 127 |
@@ -39,6 +40,12 @@ pub(super) async fn run(
         ("yes", []) => return Outcome::Done(yes(output).await),
         ("write", [file, text]) => {
             files.insert((*file).to_owned(), (*text).to_owned());
+            return Outcome::Done(exited(0));
+        }
+        ("append", [file, text]) => {
+            let lines = files.entry((*file).to_owned()).or_default();
+            lines.push_str(text);
+            lines.push('\n');
             return Outcome::Done(exited(0));
         }
         ("echo", words) => (OutputStream::Stdout, format!("{}\n", words.join(" ")).into_bytes()),
