@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
 use lease_events::id::LedgerId;
 use lease_events::seam::crash::{CrashSeam, NoCrash};
@@ -302,9 +303,16 @@ async fn open_sql(
     Ok(ledger)
 }
 
+#[async_trait]
 impl Owners for PostgresStore {
     fn is_dead(&self, owner: &str) -> bool {
         self.is_dead(owner)
+    }
+
+    async fn look_up(&self, owner: &str) {
+        if let Err(error) = self.look_up(owner).await {
+            tracing::warn!(owner, %error, "it cannot be found out whether an owner lives; it is taken to");
+        }
     }
 }
 

@@ -162,6 +162,7 @@ async fn told_again(
     if let Some(running) = state.running(command.id) {
         // Whoever has this command's id to itself in this process knows that nobody runs it here.
         let is_left = running.owner == context.owner;
+        context.owners.look_up(&running.owner).await;
         let Some(fault) = lost(context, running).or_else(|| is_left.then(|| broken_off(running))) else {
             let program = running.command.clone();
             return Err(CommandError::CommandRunning { lease_id, command: program, since: running.started_at });

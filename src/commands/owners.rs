@@ -5,10 +5,17 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
+use async_trait::async_trait;
+
 /// Tells which owners are provably dead.
+#[async_trait]
 pub trait Owners: Send + Sync {
-    /// Whether the process of this name has ended, for certain.
+    /// Whether the process of this name has ended, for certain, as far as is known here.
     fn is_dead(&self, owner: &str) -> bool;
+
+    /// Finds out what is known elsewhere of the process of this name; asked before [`Self::is_dead`] counts. What cannot be
+    /// found out leaves it alive.
+    async fn look_up(&self, _owner: &str) {}
 }
 
 /// Owners of which only those are known to be dead that somebody says so of: for stores in memory, and tests.

@@ -1,6 +1,8 @@
 //! Commands in workspaces that were started and never ended: those whose process is dead, or whose time is over, are put on
 //! record as unknown.
 
+use std::collections::BTreeSet;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -34,6 +36,11 @@ impl LostCommands {
             let filter = LeaseFilter { running_commands: true, before, limit: ROWS_MAX, ..LeaseFilter::default() };
             let page = context.read_model.leases(&filter).await?;
             before = page.last().map(|lease| lease.created_position);
+            let running = page.iter().flat_map(|lease| &lease.running);
+            let owners: BTreeSet<&str> = running.map(|running| running.owner.as_str()).collect();
+            for owner in owners.into_iter().filter(|owner| *owner != context.owner) {
+                context.owners.look_up(owner).await;
+            }
             let is_lost = |lease: &LeaseState| lease.running.iter().any(|running| lost(context, running).is_some());
             let lost = page.iter().filter(|lease| !self.0.waits(&lease.lease_id) && is_lost(lease));
             found.extend(lost.map(|lease| lease.lease_id));

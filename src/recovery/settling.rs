@@ -63,6 +63,9 @@ impl Settling {
             let now = context.clock.now();
             for row in page.into_iter().filter(|row| row.at > now && !self.due.waits(row.lease_id)) {
                 let Some(owner) = row.in_flight_owner.clone().filter(|owner| *owner != context.owner) else { continue };
+                if !dead.contains_key(&owner) {
+                    context.owners.look_up(&owner).await;
+                }
                 if *dead.entry(owner).or_insert_with_key(|owner| context.owners.is_dead(owner)) {
                     left.push(row);
                 }

@@ -26,6 +26,7 @@ pub async fn settle_commands(
     let session = LeaseSession::load_existing(context, command, lease_id, None).await?;
     let mut settled = Vec::new();
     for running in &session.state()?.running {
+        context.owners.look_up(&running.owner).await;
         let Some(fault) = lost(context, running) else { continue };
         if settle_one(context, command, lease_id, running.command_id, &fault).await? {
             settled.push(format!("command {}: {}", running.command, fault.message));

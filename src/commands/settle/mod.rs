@@ -49,6 +49,9 @@ pub async fn settle(context: &Context, command: &Command, lease_id: LeaseId) -> 
     let _held = context.locks.hold(lease_id.0).await;
     let mut session = LeaseSession::load_existing(context, command, lease_id, None).await?;
     let state = session.state()?;
+    if let Some(owner) = state.in_flight.as_ref().and_then(|in_flight| in_flight.owner.as_deref()) {
+        context.owners.look_up(owner).await;
+    }
     let Some(because) = due(context, state) else { return Ok(None) };
     if state.provider_lease.is_some() {
         return finish_release(context, &mut session, because).await;

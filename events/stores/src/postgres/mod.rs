@@ -185,12 +185,19 @@ impl PostgresStore {
         self.known.fenced()
     }
 
-    /// Whether the process that goes by `owner` is dead: none of its appends succeeds any more, so that what it left may be
-    /// taken over. It answers from what is known, at once: an owner that is asked about for the first time is looked up, and
-    /// counts as alive until that is done.
+    /// Whether the process that goes by `owner` is known to be dead: none of its appends succeeds any more, so that what it
+    /// left may be taken over. It answers from what [`Self::look_up`] has found.
     #[must_use]
     pub fn is_dead(&self, owner: &str) -> bool {
         self.known.is_dead(owner)
+    }
+
+    /// Finds out whether the process that goes by `owner` is dead.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn look_up(&self, owner: &str) -> Result<(), ReadError> {
+        self.known.look_up(&self.reader, owner).await
     }
 
     /// Reads through [`Self::reader`], again where a connection was lost.

@@ -14,12 +14,14 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use lease_events::store::ReadError;
 use lru::LruCache;
 use sqlx::{Connection, PgConnection};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 use super::duties::PostgresDuties;
 use super::failure::Fault;
+use super::reader::Reader;
 use super::session::Sessions;
 
 const REGISTER: &str = "INSERT INTO owners (owner, started_at, alive_until) \
@@ -37,13 +39,10 @@ const LOCK_NOT_AVAILABLE: &str = "55P03";
 const FENCE_SILENT: &str = "UPDATE owners SET fenced_at = clock_timestamp() \
                             WHERE fenced_at IS NULL AND alive_until < clock_timestamp() RETURNING owner";
 const FENCE_ONE: &str = "UPDATE owners SET fenced_at = clock_timestamp() WHERE owner = $1 AND fenced_at IS NULL";
-const DEAD: &str = "SELECT asked FROM unnest($1::text[]) AS asked \
-                    WHERE NOT EXISTS (SELECT FROM owners WHERE owners.owner = asked AND fenced_at IS NULL)";
+const DEAD: &str = "SELECT NOT EXISTS (SELECT FROM owners WHERE owner = $1 AND fenced_at IS NULL)";
 
-/// Owners that somebody asked about and that are remembered, some 100 bytes each. One that is forgotten is looked up again.
-const ASKED_MAX: NonZeroUsize = NonZeroUsize::new(16_384).expect("it is not zero");
-/// The longest pause after a look that failed.
-const RETRY_PAUSE: Duration = Duration::from_millis(250);
+/// Owners that were found dead and are remembered, some 100 bytes each. One that is forgotten is looked up again.
+const DEAD_MAX: NonZeroUsize = NonZeroUsize::new(16_384).expect("it is not zero");
 /// How long one look at the owners may take, so that it does not keep this process from saying that it lives.
 const LOOK_PATIENCE: Duration = Duration::from_secs(3);
 /// How long closing tries to say that this process has ended. Otherwise its time to live says it.
@@ -81,20 +80,18 @@ pub(super) async fn register(
     Ok(done.rows_affected() == 1)
 }
 
-/// What is known of the owners, as asked for without waiting.
+/// What is known of the owners.
 pub(super) struct Known {
     /// Whether this process is fenced.
     fenced: watch::Sender<bool>,
-    /// Who was asked about; whether it is dead.
-    asked: Mutex<LruCache<String, bool>>,
-    /// Somebody asked about an owner that is not known.
-    asks: Notify,
+    /// Who was found dead, which is for ever.
+    dead: Mutex<LruCache<String, ()>>,
 }
 
 impl Known {
     /// Nothing yet.
     pub(super) fn new() -> Self {
-        Self { fenced: watch::Sender::new(false), asked: Mutex::new(LruCache::new(ASKED_MAX)), asks: Notify::new() }
+        Self { fenced: watch::Sender::new(false), dead: Mutex::new(LruCache::new(DEAD_MAX)) }
     }
 
     /// Whether this process is fenced.
@@ -109,31 +106,24 @@ impl Known {
         }
     }
 
-    /// Whether `owner` is known to be dead. One that was never asked about is looked up; until then it is not.
+    /// Whether `owner` was found dead.
     pub(super) fn is_dead(&self, owner: &str) -> bool {
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(dead) = asked.get(owner) {
-            return *dead;
-        }
-        asked.put(owner.to_owned(), false);
-        self.asks.notify_one();
-        false
+        self.dead.lock().unwrap_or_else(PoisonError::into_inner).get(owner).is_some()
     }
 
-    fn not_dead_yet(&self) -> Vec<String> {
-        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        asked.iter().filter(|(_, dead)| !**dead).map(|(owner, _)| owner.clone()).collect()
-    }
-
-    fn learn_dead(&self, dead: Vec<String>) {
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        for owner in dead {
-            asked.put(owner, true);
+    /// Looks `owner` up, unless it was found dead before.
+    pub(super) async fn look_up(&self, reader: &Reader, owner: &str) -> Result<(), ReadError> {
+        if self.is_dead(owner) {
+            return Ok(());
         }
+        if reader.again(|| sqlx::query_scalar(DEAD).bind(owner).fetch_one(&reader.pool)).await? {
+            self.dead.lock().unwrap_or_else(PoisonError::into_inner).put(owner.to_owned(), ());
+        }
+        Ok(())
     }
 }
 
-/// Says that this process lives, fences those that are silent, and looks up who was asked about.
+/// Says that this process lives, fences those that are silent, and takes its share of the duties.
 pub(super) struct Keeper {
     pub(super) sessions: Sessions,
     pub(super) owner: String,
@@ -148,12 +138,11 @@ pub(super) struct Keeper {
 impl Keeper {
     /// Keeps on until `stop` is set, then says that this process has ended.
     pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) {
-        let (known, duties) = (Arc::clone(&self.known), self.duties.clone());
+        let duties = self.duties.clone();
         let mut next = tokio::time::Instant::now();
         while !*stop.borrow() {
             let renew = tokio::select! {
                 () = tokio::time::sleep_until(next) => true,
-                () = known.asks.notified() => false,
                 () = duties.joined() => false,
                 _ = stop.changed() => break,
             };
@@ -220,10 +209,6 @@ impl Keeper {
             }
         }
         self.duties.share(&mut connection, &self.owner).await?;
-        let asked = self.known.not_dead_yet();
-        if !asked.is_empty() {
-            self.known.learn_dead(sqlx::query_scalar(DEAD).bind(&asked).fetch_all(&mut connection).await?);
-        }
         self.connection = Some(connection);
         Ok(())
     }
