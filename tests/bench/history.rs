@@ -20,6 +20,8 @@ const FEW: u64 = 1_000;
 const TIMED: usize = 1_000;
 /// In how many steps each size is filled up to, memory printed after each.
 const STEPS: u64 = 8;
+/// Events of each lease that [`fill`] makes.
+pub(crate) const EVENTS_A_LEASE: u64 = 6;
 /// Who fill the log at once.
 const FILLERS: u64 = 128;
 

@@ -1,6 +1,8 @@
+//! The benchmarks: `cargo xtask bench`, or `cargo xtask bench NAME…` for some of them. Each prints ratios of what it measured in
 //! the same run, since machines are noisy. `LEASES` sets how many past leases `history` and `bounds` make (default 1,000,000).
 
 mod bounds;
+mod copy;
 mod cycles;
 mod history;
 mod parts;
@@ -18,7 +20,7 @@ fn leases_wanted() -> u64 {
 }
 
 fn main() -> ExitCode {
-    let known = ["store", "postgres", "cycles", "history", "bounds"];
+    let known = ["store", "postgres", "copy", "cycles", "history", "bounds"];
     // Cargo hands `--bench` to a benchmark without a harness.
     let names: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
     if let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) {
@@ -33,6 +35,9 @@ fn main() -> ExitCode {
         }
         if wanted("postgres") {
             postgres::measure().await;
+        }
+        if wanted("copy") {
+            copy::measure().await;
         }
         if wanted("cycles") {
             cycles::measure().await;

@@ -1,4 +1,4 @@
-//! The PostgreSQL store with 128 appenders, against bare multi-row inserts of the same rows, 128 a transaction, through the
+//! The PostgreSQL store with 128 appenders, projections included, against bare multi-row inserts of the same rows, 128 a transaction, through the
 //! same library, into the same server, in the same run. The server syncs, as in production.
 
 use std::sync::Arc;
@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use lease_events::record::{Position, RecordedEvent};
 use lease_events::store::{Direction, EventStore, READ_EVENTS_MAX};
+use lease_projections::sql::{Database, SqlProjections, SqlReadModel};
 use lease_stores::contract::postgres::PostgresPlace;
 use lease_stores::contract::postgres_server::{Durability, PostgresServer};
-use lease_stores::postgres::PostgresStore;
+use lease_stores::postgres::{PostgresOptions, PostgresStore};
 use sqlx::{Connection, QueryBuilder};
 
 use crate::parts::rate;
@@ -20,12 +21,15 @@ pub(crate) async fn measure() {
         Ok(server) => server,
         Err(error) => return println!("PostgreSQL is not measured: {error}\n"),
     };
-    println!("PostgreSQL store with {APPENDERS} appenders, against bare inserts of the same rows");
+    println!("PostgreSQL store with {APPENDERS} appenders and all projections, against bare inserts of the same rows");
     println!("{:>8}{:>16}{:>16}{:>8}{:>18}", "round", "store events/s", "bare events/s", "ratio", "events/commit");
     let mut ratios = Vec::new();
     for round in 1..=ROUNDS {
         let place = PostgresPlace::on(server.url("postgres"));
-        let store = place.store().await;
+        let projections = SqlProjections::new_standard(Database::Postgres);
+        let options = PostgresOptions { hook: Some(projections.clone()), ..place.options() };
+        let store = PostgresStore::open(options).await.expect("the database opens");
+        let _model = SqlReadModel::attach(projections, store.clone()).await.expect("the projections are made");
         let (elapsed, commits) = through_the_store(&store).await;
         let events = whole_log(&*store).await;
         store.close().await;
