@@ -44,11 +44,7 @@ impl Answers {
 }
 
 /// The answer that `read` gives, until `stop`. It holds `held` until it is over.
-pub(super) fn answer<F, T>(
-    read: impl FnOnce(Answers) -> F + Send + 'static,
-    stop: CancellationToken,
-    held: T,
-) -> Answer
+pub(super) fn answer<F, T>(read: impl FnOnce(Answers) -> F + Send + 'static, stop: CancellationToken, held: T) -> Answer
 where
     F: Future<Output = Result<(), Ended>> + Send,
     T: Send + 'static,

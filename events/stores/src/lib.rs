@@ -12,11 +12,13 @@
 //! - [`memory`]: one lock, no tasks.
 //! - [`sealed`]: encrypted values of secrets, beside the log.
 //! - [`sqlite`]: one writer with group commit, many readers, several processes on one file.
+//! - [`kurrentdb`]: streams on a server of its own, behind the feature of that name; how its events carry what is ours.
 //! - `contract`: what every store must pass.
 
 pub mod append_hook;
 #[cfg(feature = "contract")]
 pub mod contract;
+pub mod kurrentdb;
 pub mod memory;
 pub mod sealed;
 pub mod sqlite;

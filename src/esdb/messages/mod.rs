@@ -6,8 +6,8 @@ pub(super) mod features;
 pub(super) mod gossip;
 pub(super) mod streams;
 
-use prost::bytes::Bytes;
 use ::uuid::Uuid as AnyUuid;
+use prost::bytes::Bytes;
 
 /// A UUID, in either of the two spellings that clients use.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -53,10 +53,8 @@ impl Uuid {
     #[must_use]
     pub fn structured(id: AnyUuid) -> Self {
         let (most, least) = id.as_u64_pair();
-        let halves = uuid::Structured {
-            most_significant_bits: most.cast_signed(),
-            least_significant_bits: least.cast_signed(),
-        };
+        let halves =
+            uuid::Structured { most_significant_bits: most.cast_signed(), least_significant_bits: least.cast_signed() };
         Self { value: Some(uuid::Value::Structured(halves)) }
     }
 
