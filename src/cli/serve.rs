@@ -1,4 +1,4 @@
-//! `serve`: the HTTP API on loopback, one server a store, and its history for EventStoreDB clients.
+//! `serve`: the HTTP API on loopback, one server a store, and its history for `EventStoreDB` clients.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub struct ServeArgs {
     /// Where to listen, loopback only; port 0 is any free port
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7420")]
     listen: SocketAddr,
-    /// Where EventStoreDB (KurrentDB) clients may read the history, loopback only; port 0 is any free port
+    /// Where KurrentDB clients may read the history, loopback only; port 0 is any free port
     #[arg(long, value_name = "ADDRESS", env = "LEASE_LEDGER_ESDB_LISTEN", hide_env_values = true)]
     esdb_listen: Option<SocketAddr>,
     /// A variable of the server that plugins may be granted; may be repeated
@@ -142,7 +142,7 @@ async fn stop_in_order(
     ended.map_err(|error| CliError::Other(error.to_string()))
 }
 
-/// The face for EventStoreDB clients, as long as the server runs.
+/// The face for `EventStoreDB` clients, as long as the server runs.
 struct History {
     url: String,
     serving: JoinHandle<()>,
@@ -153,7 +153,7 @@ impl History {
         let (listener, address) = listen("--esdb-listen", at).await?;
         let parts = esdb::FaceParts {
             store: Arc::clone(ledger.event_store()),
-            metadata: |event| metadata::shown(event).into_bytes().into(),
+            metadata: Arc::new(|event| metadata::shown(event).into_bytes().into()),
             writes: Arc::new(esdb::ReadOnly),
             members: Vec::new(),
             ids: Arc::new(SystemIds),

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::messages::streams::{Content, ReadResp};
-use super::refusal::{broken_off, stopping};
+use super::refusal::{Refusal, broken_off, stopping};
 
 /// Messages that wait for a client that is slow to take them: with the largest events that are allowed, 8 MiB.
 const WAITING_MAX: usize = 16;
@@ -27,7 +27,13 @@ pub(super) enum Ended {
     /// The client went away.
     Left,
     /// It cannot go on.
-    Refused(Box<Status>),
+    Refused(Refusal),
+}
+
+impl From<Refusal> for Ended {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
 }
 
 /// One piece. The end is one too, so that an answer that breaks off is told from one that is complete.
@@ -56,7 +62,7 @@ where
         let ended = tokio::select! {
             ended = read(Answers(sender)) => ended,
             () = last.closed() => Err(Ended::Left),
-            () = stop.cancelled() => Err(Ended::Refused(Box::new(stopping()))),
+            () = stop.cancelled() => Err(Ended::Refused(stopping())),
         };
         let piece = match ended {
             Ok(()) => None,

@@ -1,6 +1,7 @@
 //! An event as clients get it, and the link to one.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use lease_events::id::EventId;
 use lease_events::record::RecordedEvent;
@@ -15,10 +16,9 @@ use super::query::{Style, category_stream};
 const LINK: &str = "$>";
 
 /// How an event's metadata is shown.
-pub type MetadataOf = fn(&RecordedEvent) -> Bytes;
+pub type MetadataOf = Arc<dyn Fn(&RecordedEvent) -> Bytes + Send + Sync>;
 
 /// How the events of one answer are spelt.
-#[derive(Clone, Copy)]
 pub(super) struct Speller {
     pub(super) style: Style,
     pub(super) metadata: MetadataOf,
@@ -26,12 +26,12 @@ pub(super) struct Speller {
 
 impl Speller {
     /// The event itself.
-    pub(super) fn event(self, event: &RecordedEvent) -> Content {
+    pub(super) fn event(&self, event: &RecordedEvent) -> Content {
         content(Some(self.on_wire(event)), None, event)
     }
 
     /// The `number`-th link of a category to an event, resolved where that was asked for.
-    pub(super) fn link(self, category: &str, number: u64, event: &RecordedEvent) -> Content {
+    pub(super) fn link(&self, category: &str, number: u64, event: &RecordedEvent) -> Content {
         let link = self.link_on_wire(category, number, event);
         if self.style.resolve_links {
             content(Some(self.on_wire(event)), Some(link), event)
@@ -40,7 +40,7 @@ impl Speller {
         }
     }
 
-    fn on_wire(self, event: &RecordedEvent) -> OnWire {
+    fn on_wire(&self, event: &RecordedEvent) -> OnWire {
         OnWire {
             id: Some(self.uuid(event.event_id.0)),
             stream_identifier: Some(StreamIdentifier::of(event.stream_id.as_str())),
@@ -53,7 +53,7 @@ impl Speller {
         }
     }
 
-    fn link_on_wire(self, category: &str, number: u64, event: &RecordedEvent) -> OnWire {
+    fn link_on_wire(&self, category: &str, number: u64, event: &RecordedEvent) -> OnWire {
         let stream = category_stream(category);
         OnWire {
             id: Some(self.uuid(EventId::derived(&["link", &stream, &number.to_string()]).0)),
@@ -67,7 +67,7 @@ impl Speller {
         }
     }
 
-    fn uuid(self, id: AnyUuid) -> Uuid {
+    fn uuid(&self, id: AnyUuid) -> Uuid {
         if self.style.structured_uuids { Uuid::structured(id) } else { Uuid::text(id) }
     }
 }

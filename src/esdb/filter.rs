@@ -2,10 +2,9 @@
 
 use fancy_regex::{Regex, RegexBuilder};
 use lease_events::record::RecordedEvent;
-use tonic::Status;
 
 use super::messages::streams::{Expression, FilterOn, FilterOptions, Window};
-use super::refusal::invalid;
+use super::refusal::{Refusal, invalid};
 
 /// Longest regular expression, in bytes: a client's own default has 20.
 const REGEX_BYTES_MAX: usize = 4 * 1024;
@@ -39,7 +38,7 @@ enum Matches {
 
 impl Filter {
     /// As a client asks for it.
-    pub(super) fn read(options: FilterOptions) -> Result<Self, Status> {
+    pub(super) fn read(options: FilterOptions) -> Result<Self, Refusal> {
         let (on, Expression { regex, prefix }) = match options.filter {
             Some(FilterOn::StreamIdentifier(expression)) => (On::Stream, expression),
             Some(FilterOn::EventType(expression)) => (On::EventType, expression),
@@ -55,7 +54,7 @@ impl Filter {
     }
 
     /// Whether this event is wanted.
-    pub(super) fn takes(&self, event: &RecordedEvent) -> Result<bool, Status> {
+    pub(super) fn takes(&self, event: &RecordedEvent) -> Result<bool, Refusal> {
         let text = match self.on {
             On::Stream => event.stream_id.as_str(),
             On::EventType => &event.event_type,
@@ -69,7 +68,7 @@ impl Filter {
     }
 }
 
-fn prefixes(prefixes: Vec<String>) -> Result<Matches, Status> {
+fn prefixes(prefixes: Vec<String>) -> Result<Matches, Refusal> {
     match prefixes.len() {
         0 => Err(invalid("The filter has neither an expression nor a prefix; give one.")),
         1..=PREFIXES_MAX => Ok(Matches::Prefixes(prefixes)),
@@ -77,7 +76,7 @@ fn prefixes(prefixes: Vec<String>) -> Result<Matches, Status> {
     }
 }
 
-fn expression(pattern: &str) -> Result<Matches, Status> {
+fn expression(pattern: &str) -> Result<Matches, Refusal> {
     if pattern.len() > REGEX_BYTES_MAX {
         return Err(invalid(format!("The filter's expression is longer than {REGEX_BYTES_MAX} bytes; shorten it.")));
     }
@@ -110,7 +109,7 @@ mod tests {
         }
     }
 
-    fn filter(on: fn(Expression) -> FilterOn, regex: &str, prefix: &[&str]) -> Result<Filter, Status> {
+    fn filter(on: fn(Expression) -> FilterOn, regex: &str, prefix: &[&str]) -> Result<Filter, Refusal> {
         let prefix = prefix.iter().map(|prefix| (*prefix).to_owned()).collect();
         Filter::read(FilterOptions {
             filter: Some(on(Expression { regex: regex.to_owned(), prefix })),
@@ -146,7 +145,7 @@ mod tests {
         }
         let slow = filter(FilterOn::EventType, r"^(?=(a+)+$)(a+)+\1$", &[]).unwrap();
         assert!(slow.takes(&event("lease-1", &format!("{}!", "a".repeat(40)))).is_ok_and(|taken| !taken));
-        let endless = filter(FilterOn::EventType, r"^(?:(\w)+)+(?=x)\1$", &[]).unwrap();
+        let endless = filter(FilterOn::EventType, r"^(?:(a|aa)\1?)+x$", &[]).unwrap();
         let refused = endless.takes(&event("lease-1", &"a".repeat(60))).unwrap_err();
         assert!(refused.message().contains("simplify it"), "{refused}");
     }

@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use futures_util::StreamExt;
 use lease_events::record::{Position, RecordedEvent, StreamId};
 use lease_events::store::Direction;
+use uuid::Uuid;
 
 use super::PAGE_EVENTS;
 use super::answer::Ended;
@@ -22,24 +23,25 @@ trait Picks: Send {
 }
 
 impl Reader<'_> {
-    /// Tells the client that its subscription stands.
-    pub(super) async fn confirm(&self, subscription_id: String) -> Result<(), Ended> {
-        self.answers.give(Content::Confirmation(Confirmation { subscription_id })).await
+    /// Tells the client that its subscription stands: whatever is appended from now on is behind its start.
+    async fn confirm(&self, id: Uuid) -> Result<(), Ended> {
+        self.answers.give(Content::Confirmation(Confirmation { subscription_id: id.to_string() })).await
     }
 
     /// The log behind a position.
-    pub(super) async fn follow_all(&self, filter: Option<&Filter>, from: From) -> Result<Infallible, Ended> {
+    pub(super) async fn follow_all(&self, id: Uuid, filter: Option<&Filter>, from: From) -> Result<Infallible, Ended> {
         let head = self.store.head().await.map_err(read_error)?;
         let after = match from {
             From::Start => Position::START,
             From::At(position) => Position(position),
             From::End => head,
         };
+        self.confirm(id).await?;
         self.follow(after, Some(head), All { reader: self, filter, looked_at: 0 }).await
     }
 
     /// A stream behind a revision; it need not be there yet.
-    pub(super) async fn follow_stream(&self, name: &str, from: From) -> Result<Infallible, Ended> {
+    pub(super) async fn follow_stream(&self, id: Uuid, name: &str, from: From) -> Result<Infallible, Ended> {
         // Taken first: whatever is appended from here on is seen by the subscription, and perhaps by the reads too.
         let head = self.store.head().await.map_err(read_error)?;
         let mut last = match from {
@@ -47,6 +49,7 @@ impl Reader<'_> {
             From::At(revision) => Some(revision),
             From::End => self.last_revision(name).await?,
         };
+        self.confirm(id).await?;
         if let Ok(stream) = StreamId::parse(name) {
             loop {
                 let next = last.map_or(0, |last| last.saturating_add(1));
@@ -70,7 +73,7 @@ impl Reader<'_> {
     }
 
     /// The links of a category behind a number; it need not be there yet.
-    pub(super) async fn follow_category(&self, category: &str, from: From) -> Result<Infallible, Ended> {
+    pub(super) async fn follow_category(&self, id: Uuid, category: &str, from: From) -> Result<Infallible, Ended> {
         let head = self.store.head().await.map_err(read_error)?;
         let first = match from {
             From::Start => 0,
@@ -78,8 +81,9 @@ impl Reader<'_> {
             From::End => self.index.end(category).await.map_err(read_error)?.number,
         };
         let foothold = self.index.foothold(category, first).await.map_err(read_error)?;
+        self.confirm(id).await?;
         let (after, number) = foothold.map_or((Position::START, 0), |foothold| (foothold.after, foothold.number));
-        self.follow(after, Some(head), Category { reader: self, category, first, number }).await
+        self.follow(after, Some(head), Category { reader: self, name: category, first, number }).await
     }
 
     /// Gives what `picks` takes of everything behind `after`, and says when `head` is reached, where there is one.
@@ -148,7 +152,7 @@ impl Picks for Stream<'_> {
 
 struct Category<'a> {
     reader: &'a Reader<'a>,
-    category: &'a str,
+    name: &'a str,
     /// The first that is wanted.
     first: u64,
     /// The next event's number.
@@ -157,12 +161,12 @@ struct Category<'a> {
 
 impl Picks for Category<'_> {
     fn pick(&mut self, event: &RecordedEvent) -> Result<Vec<Content>, Ended> {
-        if event.stream_id.category() != self.category {
+        if event.stream_id.category() != self.name {
             return Ok(Vec::new());
         }
         let number = self.number;
         self.number += 1;
         let wanted = number >= self.first;
-        Ok(if wanted { vec![self.reader.speller.link(self.category, number, event)] } else { Vec::new() })
+        Ok(if wanted { vec![self.reader.speller.link(self.name, number, event)] } else { Vec::new() })
     }
 }

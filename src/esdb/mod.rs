@@ -1,4 +1,4 @@
-//! The EventStoreDB face: lease history for every KurrentDB client, over whatever store the ledger runs on.
+//! The `EventStoreDB` face: lease history for every KurrentDB client, over whatever store the ledger runs on.
 //!
 //! Clients read a lease's stream, `$all` (with filters) and `$ce-lease`, either way, and follow them live. What they may not
 //! do is write: commands do that.

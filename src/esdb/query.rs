@@ -1,13 +1,11 @@
 //! What a read asks for, taken from its message and checked.
 
-use tonic::Status;
-
 use super::filter::Filter;
 use super::messages::streams::{
     AllOption, AllOptions, Count, FilterOption, ReadDirection, ReadOptions, ReadReq, RevisionOption, Source,
     StreamOptions, UuidSpelling,
 };
-use super::refusal::invalid;
+use super::refusal::{Refusal, invalid};
 
 /// The prefix of the stream that holds a link to each event of a category.
 const CATEGORY: &str = "$ce-";
@@ -59,7 +57,7 @@ pub(super) struct Style {
 }
 
 impl Query {
-    pub(super) fn read(request: ReadReq) -> Result<Self, Status> {
+    pub(super) fn read(request: ReadReq) -> Result<Self, Refusal> {
         let options = request.options.ok_or_else(|| invalid("A read has no options; give them."))?;
         let extent = extent(&options)?;
         let style = Style {
@@ -79,7 +77,7 @@ impl Query {
     }
 }
 
-fn extent(options: &ReadOptions) -> Result<Extent, Status> {
+fn extent(options: &ReadOptions) -> Result<Extent, Refusal> {
     let direction = ReadDirection::try_from(options.read_direction);
     match (direction, options.count) {
         (Ok(ReadDirection::Forwards), Some(Count::AtMost(count))) => Ok(Extent::Forwards(count)),
@@ -93,14 +91,14 @@ fn extent(options: &ReadOptions) -> Result<Extent, Status> {
     }
 }
 
-fn filter(option: Option<FilterOption>) -> Result<Option<Filter>, Status> {
+fn filter(option: Option<FilterOption>) -> Result<Option<Filter>, Refusal> {
     match option {
         Some(FilterOption::Filter(options)) => Filter::read(options).map(Some),
         Some(FilterOption::NoFilter(_)) | None => Ok(None),
     }
 }
 
-fn position(all: AllOptions) -> Result<From, Status> {
+fn position(all: AllOptions) -> Result<From, Refusal> {
     match all.position {
         Some(AllOption::Start(_)) => Ok(From::Start),
         Some(AllOption::End(_)) => Ok(From::End),
@@ -109,7 +107,7 @@ fn position(all: AllOptions) -> Result<From, Status> {
     }
 }
 
-fn named(stream: StreamOptions) -> Result<(Asked, From), Status> {
+fn named(stream: StreamOptions) -> Result<(Asked, From), Refusal> {
     let name = stream.stream_identifier.map(|identifier| identifier.stream_name).unwrap_or_default();
     let name = String::from_utf8(name.to_vec()).map_err(|_| invalid("The name of a stream is UTF-8."))?;
     if name.is_empty() {

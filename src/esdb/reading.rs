@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use lease_events::record::{Position, RecordedEvent, StreamId};
-use lease_events::store::{Direction, EventStore};
-use tonic::Status;
+use lease_events::store::{Direction, EventStore, ReadError};
 
 use super::PAGE_EVENTS;
 use super::answer::{Answers, Ended};
@@ -199,14 +198,8 @@ fn behind(revision: u64, direction: Direction) -> Option<u64> {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it stands where an error is mapped")]
-pub(super) fn read_error(error: lease_events::store::ReadError) -> Ended {
-    Ended::Refused(Box::new(unreadable(&error)))
-}
-
-impl std::convert::From<Status> for Ended {
-    fn from(status: Status) -> Self {
-        Self::Refused(Box::new(status))
-    }
+pub(super) fn read_error(error: ReadError) -> Ended {
+    Ended::Refused(unreadable(&error))
 }
 
 /// Whether this event belongs to that stream.

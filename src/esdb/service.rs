@@ -25,7 +25,7 @@ use super::messages::streams::{ReadReq, ReadResp};
 use super::messages::{Empty, Uuid};
 use super::query::{Asked, Extent, Query};
 use super::reading::Reader;
-use super::refusal::{busy, read_only};
+use super::refusal::{Refusal, busy, read_only};
 
 /// The service of streams, as paths spell it.
 pub const STREAMS: &str = "/event_store.client.streams.Streams/";
@@ -127,12 +127,12 @@ impl Face {
         let codec = ProstCodec::<ReadResp, ReadReq>::default();
         let read = service_fn(move |request: Request<ReadReq>| {
             let face = Arc::clone(&self);
-            async move { face.read(request.into_inner()).map(Response::new) }
+            async move { face.read(request.into_inner()).map(Response::new).map_err(|refusal| *refusal) }
         });
         Grpc::new(codec).max_decoding_message_size(REQUEST_BYTES_MAX).server_streaming(read, request).await
     }
 
-    fn read(self: Arc<Self>, request: ReadReq) -> Result<Answer, Status> {
+    fn read(self: Arc<Self>, request: ReadReq) -> Result<Answer, Refusal> {
         let query = Query::read(request)?;
         let place = Arc::clone(&self.answers).try_acquire_owned().map_err(|_| busy(ANSWERS_MAX))?;
         let stop = self.parts.stop.clone();
@@ -140,7 +140,7 @@ impl Face {
     }
 
     async fn run(&self, query: Query, answers: &Answers) -> Result<(), Ended> {
-        let speller = Speller { style: query.style, metadata: self.parts.metadata };
+        let speller = Speller { style: query.style, metadata: Arc::clone(&self.parts.metadata) };
         let reader = Reader { store: &self.parts.store, index: &self.index, speller, answers };
         let (direction, count) = match query.extent {
             Extent::Forwards(count) => (Direction::Forwards, count),
@@ -155,11 +155,11 @@ impl Face {
     }
 
     async fn follow(&self, reader: &Reader<'_>, query: &Query) -> Result<Infallible, Ended> {
-        reader.confirm(self.parts.ids.fresh().to_string()).await?;
+        let id = self.parts.ids.fresh();
         match &query.source {
-            Asked::All(filter) => reader.follow_all(filter.as_ref(), query.from).await,
-            Asked::Category(category) => reader.follow_category(category, query.from).await,
-            Asked::Stream(name) => reader.follow_stream(name, query.from).await,
+            Asked::All(filter) => reader.follow_all(id, filter.as_ref(), query.from).await,
+            Asked::Category(category) => reader.follow_category(id, category, query.from).await,
+            Asked::Stream(name) => reader.follow_stream(id, name, query.from).await,
         }
     }
 

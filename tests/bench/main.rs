@@ -2,8 +2,13 @@
 
 mod bounds;
 mod cycles;
+#[cfg(feature = "kurrentdb")]
+mod esdb;
 mod history;
 mod parts;
+#[cfg(feature = "kurrentdb")]
+#[path = "../support/protocol/mod.rs"]
+mod protocol;
 mod store;
 
 use std::process::ExitCode;
@@ -17,7 +22,10 @@ fn leases_wanted() -> u64 {
 }
 
 fn main() -> ExitCode {
-    let known = ["store", "cycles", "history", "bounds"];
+    let mut known = vec!["store", "cycles", "history", "bounds"];
+    if cfg!(feature = "kurrentdb") {
+        known.push("esdb");
+    }
     // Cargo hands `--bench` to a benchmark without a harness.
     let names: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
     if let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) {
@@ -38,6 +46,10 @@ fn main() -> ExitCode {
         }
         if wanted("bounds") {
             bounds::measure().await;
+        }
+        #[cfg(feature = "kurrentdb")]
+        if wanted("esdb") {
+            esdb::measure().await;
         }
     });
     ExitCode::SUCCESS

@@ -5,11 +5,11 @@
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use lease_events::id::CompanyId;
 use lease_events::record::RecordedEvent;
 use serde::de::IgnoredAny;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use uuid::Uuid;
 
 /// How every such text begins.
@@ -23,7 +23,8 @@ pub struct Stamp {
     pub company_id: CompanyId,
     /// The version of the data's schema.
     pub schema_version: u16,
-    /// When the ledger recorded it, to the microsecond.
+    /// When the ledger recorded it, to the microsecond: six digits, always.
+    #[serde(serialize_with = "to_the_microsecond")]
     pub recorded_at: DateTime<Utc>,
     /// Which call wrote it: tells a repetition from the first time. Only events in KurrentDB have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -93,6 +94,10 @@ pub fn shown(event: &RecordedEvent) -> String {
 /// Whether a text is one JSON value.
 pub(super) fn is_json(text: &str) -> bool {
     serde_json::from_str::<IgnoredAny>(text).is_ok()
+}
+
+fn to_the_microsecond<S: Serializer>(at: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&at.to_rfc3339_opts(SecondsFormat::Micros, true))
 }
 
 fn json(stamped: &Stamped) -> String {

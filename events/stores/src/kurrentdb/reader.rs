@@ -99,12 +99,17 @@ impl Reader {
             return Ok(Scanned { events: Vec::new(), to: after, is_end: true });
         }
         // A read takes the position itself in, and a position is only ever one of an event.
-        let start = if after == Position::START { StreamPosition::Start } else { at(after) };
-        let asked = PAGE_EVENTS.min(limit) + 1;
-        let read = self.all(ReadAllOptions::default().forwards().position(start).max_count(asked)).await?;
-        let (count, to) = (read.len(), read.last().map_or(after, position_of).max(after));
-        let events = self.ours(read.into_iter().filter(|read| position_of(read) > after))?;
-        Ok(Scanned { events, to, is_end: count < asked })
+        let wanted = PAGE_EVENTS.min(limit);
+        let (start, asked) = match after {
+            Position::START => (StreamPosition::Start, wanted),
+            after => (at(after), wanted + 1),
+        };
+        let mut read = self.all(ReadAllOptions::default().forwards().position(start).max_count(asked)).await?;
+        let is_end = read.len() < asked;
+        read.retain(|read| position_of(read) > after);
+        read.truncate(wanted);
+        let to = read.last().map_or(after, position_of);
+        Ok(Scanned { events: self.ours(read.into_iter())?, to, is_end })
     }
 
     /// What is ours at a position and below it, newest first, at most `limit` of it.
