@@ -8,9 +8,9 @@ use lease_events::record::{Position as At, RecordedEvent};
 use lease_events::seam::SystemIds;
 use lease_ledger::esdb::{FaceParts, ReadOnly, serve};
 use lease_stores::kurrentdb::eventstore::{
-    AppendToStreamOptions, Client, Error, EventData, ExpectedRevision, Position, ReadAllOptions, ReadStream,
-    ReadStreamOptions, ResolvedEvent, StreamPosition, SubscribeToAllOptions, SubscribeToStreamOptions, Subscription,
-    SubscriptionEvent, SubscriptionFilter,
+    AppendToStreamOptions, Client, DeleteStreamOptions, Error, EventData, ExpectedRevision, Position, ReadAllOptions,
+    ReadStream, ReadStreamOptions, ResolvedEvent, StreamPosition, SubscribeToAllOptions, SubscribeToStreamOptions,
+    Subscription, SubscriptionEvent, SubscriptionFilter, TombstoneStreamOptions,
 };
 use lease_stores::kurrentdb::metadata;
 use serde_json::json;
@@ -262,8 +262,14 @@ async fn nothing_is_written_and_the_refusal_says_access_denied() {
         let refused = served.client.append_to_stream(name, &options, event.clone()).await;
         assert!(matches!(refused, Err(Error::AccessDenied)), "{refused:?}");
     }
-    assert!(matches!(served.client.delete_stream(name, &Default::default()).await, Err(Error::AccessDenied)));
-    assert!(matches!(served.client.tombstone_stream(name, &Default::default()).await, Err(Error::AccessDenied)));
+    assert!(matches!(
+        served.client.delete_stream(name, &DeleteStreamOptions::default()).await,
+        Err(Error::AccessDenied)
+    ));
+    assert!(matches!(
+        served.client.tombstone_stream(name, &TombstoneStreamOptions::default()).await,
+        Err(Error::AccessDenied)
+    ));
     assert_same(&served.stream(name, &ReadStreamOptions::default()).await, &history);
 }
 

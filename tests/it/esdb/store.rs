@@ -6,14 +6,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use lease_events::record::Position;
-use lease_events::seam::{SystemClock, SystemIds};
+use lease_events::seam::{Ids, SystemClock, SystemIds};
 use lease_events::store::{Direction, EventStore, Expected};
 use lease_ledger::esdb::Member;
 use lease_stores::contract::{Place, append, stream};
 use lease_stores::kurrentdb::{KurrentOptions, KurrentStore};
 use tokio::net::TcpListener;
 use tokio::sync::OnceCell;
-use uuid::Uuid;
 
 use super::proxy::{Mode, Proxy};
 use super::renamed::Renamed;
@@ -30,17 +29,15 @@ struct Somewhere(OnceCell<(String, Option<Server>)>);
 impl Place for Somewhere {
     async fn open(&self) -> Arc<dyn EventStore> {
         let begin = async || match std::env::var(REAL_SERVER) {
-            Ok(_) => (format!("contract{}", Uuid::now_v7().simple()), None),
+            Ok(_) => (format!("contract{}", SystemIds.fresh().simple()), None),
             Err(_) => ("contract".to_owned(), Some(Server::start().await)),
         };
         let (category, server) = self.0.get_or_init(begin).await;
-        match server {
-            Some(server) => open(&server.url()),
-            None => {
-                let url = std::env::var(REAL_SERVER).expect("it was there before");
-                Arc::new(Renamed { store: open_on(&url, category), category: category.clone() })
-            }
+        if let Some(server) = server {
+            return open(&server.url());
         }
+        let url = std::env::var(REAL_SERVER).expect("it was there before");
+        Arc::new(Renamed { store: open_on(&url, category), category: category.clone() })
     }
 }
 

@@ -8,6 +8,7 @@ use futures_util::{Stream, StreamExt};
 use hyper::body::Incoming;
 use lease_events::id::{CompanyId, EventId};
 use lease_events::record::{NewEvent, RecordedEvent, StreamId};
+use lease_events::seam::{Ids, SystemIds};
 use lease_events::store::{Append, AppendError, Appended, Direction, EventStore, Expected as At};
 use lease_ledger::esdb::messages::Empty;
 use lease_ledger::esdb::{MetadataOf, Writes};
@@ -19,7 +20,6 @@ use tonic::codec::ProstCodec;
 use tonic::server::Grpc;
 use tonic::{Code, Request, Response, Status, Streaming};
 use tower::service_fn;
-use uuid::Uuid;
 
 use super::messages::{
     AppendContent, AppendOptions, AppendReq, AppendResp, AppendResult, BatchAppendReq, BatchAppendResp, BatchCurrent,
@@ -54,8 +54,8 @@ impl Appends {
         let name = options.stream_identifier.clone().unwrap_or_default().stream_name;
         let name = String::from_utf8_lossy(&name).into_owned();
         let stream = StreamId::parse(&name).map_err(|error| Status::invalid_argument(error.to_string()))?;
-        let events: Vec<NewEvent> =
-            messages.into_iter().map(|message| self.event(message)).collect::<Result<_, _>>()?;
+        let events = messages.into_iter().map(|message| self.event(message));
+        let events: Vec<NewEvent> = events.collect::<Result<_, _>>().map_err(Status::invalid_argument)?;
         loop {
             let last = self.store.read_stream(&stream, u64::MAX, Direction::Backwards, 1).await;
             let last = last.expect("memory can be read").first().map(|event| event.stream_revision);
@@ -76,9 +76,9 @@ impl Appends {
         }
     }
 
-    fn event(&self, message: ProposedMessage) -> Result<NewEvent, Status> {
-        let wrong = |what: &str| Status::invalid_argument(format!("The event has no valid {what}."));
-        let key = Uuid::now_v7().to_string();
+    fn event(&self, message: ProposedMessage) -> Result<NewEvent, String> {
+        let wrong = |what: &str| format!("The event has no valid {what}.");
+        let key = SystemIds.fresh().to_string();
         self.metadata.lock().expect("no panic").insert(key.clone(), message.custom_metadata);
         Ok(NewEvent {
             event_id: EventId(message.id.and_then(|id| id.read()).ok_or_else(|| wrong("id"))?),
