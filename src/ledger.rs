@@ -53,6 +53,7 @@ use crate::drivers::{OutputSink, ProbeReport};
 use crate::queries::history::lease_history;
 use crate::queries::why::{Why, why};
 use crate::queries::{self, AsOf};
+use crate::recovery::duties::{AllMine, Duties};
 use crate::recovery::reconcile::Reconciler;
 use crate::recovery::{self, Sweep};
 use crate::workers::WorkerHost;
@@ -65,6 +66,7 @@ pub struct Ledger {
     stopping: CancellationToken,
     at_stop: Arc<Mutex<Vec<BoxFuture<'static, ()>>>>,
     sweeps: Arc<[Arc<dyn Sweep>]>,
+    duties: Arc<dyn Duties>,
     workers: Option<Arc<WorkerHost>>,
     reconciler: Arc<Reconciler>,
 }
@@ -80,6 +82,7 @@ impl Ledger {
             stopping: CancellationToken::new(),
             at_stop: Arc::default(),
             sweeps: recovery::standard(&reconciler).into(),
+            duties: Arc::new(AllMine),
             reconciler,
             workers: None,
         }
@@ -89,6 +92,12 @@ impl Ledger {
     #[must_use]
     pub fn hosting(self, workers: Arc<WorkerHost>) -> Self {
         Self { workers: Some(workers), ..self }
+    }
+
+    /// The same ledger, of whose sweeps only those are looked at by this process that are its duty.
+    #[must_use]
+    pub fn sharing(self, duties: Arc<dyn Duties>) -> Self {
+        Self { duties, ..self }
     }
 
     /// Creates an environment.

@@ -10,6 +10,7 @@
 //! # Map, in reading order
 //! - [`id`]: the typed ids and how deterministic ones are made.
 //! - [`record`]: an event before and after it is stored.
+//! - [`fold`]: what a stream's events make of it, one after the other.
 //! - [`lease`]: the lease's events, transition table and fold.
 //! - [`environment`], [`secret`], [`run`], [`orphan`], [`command`]: the five smaller streams beside it.
 //! - [`codec`]: bytes to typed events and back, upcasting old versions.
@@ -21,6 +22,7 @@ pub mod codec;
 pub mod command;
 pub mod environment;
 pub mod failure;
+pub mod fold;
 pub mod id;
 pub mod lease;
 pub mod orphan;

@@ -109,6 +109,15 @@ pub enum AppendError {
         /// What failed.
         cause: String,
     },
+    /// Nothing was written, and nothing of this process ever will be again: it gave no sign of life for too long, and
+    /// others act on what it left.
+    #[error(
+        "another process has taken over for this one ({owner}), which was not heard of for too long; restart lease-ledger"
+    )]
+    Fenced {
+        /// This process, as the store knows it.
+        owner: String,
+    },
     /// The reply was lost: the events may be there. The same append may be sent again.
     #[error("the event store did not answer; the events may or may not be stored: {cause}")]
     OutcomeUnknown {
@@ -124,7 +133,7 @@ impl AppendError {
         match self {
             Self::WrongExpectedRevision { .. } => FailureClass::Conflict,
             Self::Invalid { .. } => FailureClass::Invalid,
-            Self::Unavailable { .. } | Self::Poisoned { .. } => FailureClass::Unavailable,
+            Self::Unavailable { .. } | Self::Poisoned { .. } | Self::Fenced { .. } => FailureClass::Unavailable,
             Self::OutcomeUnknown { .. } => FailureClass::OutcomeUnknown,
         }
     }
@@ -237,6 +246,10 @@ pub fn check_limits(append: &Append) -> Result<(), AppendError> {
         append.events.iter().find(|event| event.data.len().max(event.metadata.len()) > EVENT_BYTES_MAX)
     {
         format!("A {} of more than {EVENT_BYTES_MAX} bytes cannot be stored; make it smaller.", event.event_type)
+    } else if let Some(event) =
+        append.events.iter().find(|event| event.data.contains('\0') || event.metadata.contains('\0'))
+    {
+        format!("A {} holds a raw NUL, which no JSON text does; write it as \\u0000.", event.event_type)
     } else {
         return Ok(());
     };

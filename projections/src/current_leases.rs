@@ -5,10 +5,11 @@
 
 use chrono::{DateTime, Utc};
 use lease_events::failure::Fault;
+use lease_events::fold::StreamState;
 use lease_events::id::{LeaseId, LedgerId};
 use lease_events::lease::state::{InFlight, LeaseState, NextAction, ProviderLease, ReleaseIntent};
 use lease_events::lease::vocabulary::{CleanupStatus, LeaseStatus, Reason, WorkspaceKind};
-use lease_events::record::{RecordedEvent, StreamId};
+use lease_events::record::RecordedEvent;
 use serde::Serialize;
 use serde_json::Value as Json;
 
@@ -156,14 +157,10 @@ impl Fold for Leases {
         event.stream_id.as_str().strip_prefix("lease-").map(str::to_owned)
     }
 
-    fn begins(&self, event: &RecordedEvent) -> bool {
-        event.stream_revision == 0
-    }
-
     fn step(&self, state: Option<LeaseState>, event: &RecordedEvent) -> Result<Option<LeaseState>, String> {
         let next = LeaseState::apply(state, event).map_err(|error| error.to_string())?;
         // A row's key is its stream's id: a stream that speaks of another lease must not write that one's row.
-        if event.stream_revision == 0 && StreamId::lease(next.lease_id) != event.stream_id {
+        if event.stream_revision == 0 && next.stream_id() != event.stream_id {
             return Err(format!("stream {} begins with the request of lease {}", event.stream_id, next.lease_id));
         }
         Ok(Some(next))

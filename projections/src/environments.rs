@@ -1,7 +1,8 @@
 //! `environments`: one row an environment, active or archived.
 
 use lease_events::environment::EnvironmentState;
-use lease_events::record::{RecordedEvent, StreamId};
+use lease_events::fold::StreamState;
+use lease_events::record::RecordedEvent;
 
 use crate::projection::ColumnKind::{Boolean, Integer, Json, Text, Timestamp};
 use crate::projection::{Column, Fold, Index, Row, STATE_COLUMN, Table, Value, View};
@@ -54,14 +55,10 @@ impl Fold for Environments {
         event.stream_id.as_str().strip_prefix("environment-").map(str::to_owned)
     }
 
-    fn begins(&self, event: &RecordedEvent) -> bool {
-        event.stream_revision == 0
-    }
-
     fn step(&self, state: Option<EnvironmentState>, event: &RecordedEvent) -> Result<Option<EnvironmentState>, String> {
         let next = EnvironmentState::apply(state, event).map_err(|error| error.to_string())?;
         // A row's key is its stream's id: a stream that speaks of another environment must not write that one's row.
-        if event.stream_revision == 0 && StreamId::environment(next.environment_id) != event.stream_id {
+        if event.stream_revision == 0 && next.stream_id() != event.stream_id {
             return Err(format!("stream {} begins environment {}", event.stream_id, next.environment_id));
         }
         Ok(Some(next))

@@ -157,8 +157,11 @@ pub trait Fold: Send + Sync + 'static {
     /// The key of the one state that `event` may change; `None` where it changes none.
     fn key(&self, event: &RecordedEvent) -> Option<String>;
 
-    /// Whether no event before `event` can have had its key, so that no row need be looked for.
-    fn begins(&self, event: &RecordedEvent) -> bool;
+    /// Whether no event before `event` can have had its key, so that no row need be looked for. As it stands, a key is
+    /// that of one stream.
+    fn begins(&self, event: &RecordedEvent) -> bool {
+        event.stream_revision == 0
+    }
 
     /// What `event` makes of the state of its key; `None` is a state that is not there, before and after. Events
     /// come in the order of their positions, each once.

@@ -1,7 +1,8 @@
 //! `runs`: one row a run that was ever kept alive or released. One that neither sent a heartbeat nor was released has
 //! none: its leases name it.
 
-use lease_events::record::{RecordedEvent, StreamId};
+use lease_events::fold::StreamState;
+use lease_events::record::RecordedEvent;
 use lease_events::run::RunState;
 
 use crate::projection::ColumnKind::{Integer, Json, Text, Timestamp};
@@ -52,14 +53,10 @@ impl Fold for Runs {
         event.stream_id.as_str().strip_prefix("run-").map(str::to_owned)
     }
 
-    fn begins(&self, event: &RecordedEvent) -> bool {
-        event.stream_revision == 0
-    }
-
     fn step(&self, state: Option<RunState>, event: &RecordedEvent) -> Result<Option<RunState>, String> {
         let next = RunState::apply(state, event).map_err(|error| error.to_string())?;
         // A row's key is its stream's id: a stream that speaks of another run must not write that one's row.
-        if event.stream_revision == 0 && StreamId::run(next.run_id) != event.stream_id {
+        if event.stream_revision == 0 && next.stream_id() != event.stream_id {
             return Err(format!("stream {} begins run {}", event.stream_id, next.run_id));
         }
         Ok(Some(next))

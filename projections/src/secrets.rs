@@ -1,7 +1,8 @@
 //! `secrets`: one row a secret, those that are there and those that were removed. No value is in it, as none is in
 //! the events.
 
-use lease_events::record::{RecordedEvent, StreamId};
+use lease_events::fold::StreamState;
+use lease_events::record::RecordedEvent;
 use lease_events::secret::SecretState;
 
 use crate::projection::ColumnKind::{Integer, Json, Text, Timestamp};
@@ -53,14 +54,10 @@ impl Fold for Secrets {
         event.stream_id.as_str().strip_prefix("secret-").map(str::to_owned)
     }
 
-    fn begins(&self, event: &RecordedEvent) -> bool {
-        event.stream_revision == 0
-    }
-
     fn step(&self, state: Option<SecretState>, event: &RecordedEvent) -> Result<Option<SecretState>, String> {
         let next = SecretState::apply(state, event).map_err(|error| error.to_string())?;
         // A row's key is its stream's id: a stream that speaks of another secret must not write that one's row.
-        if event.stream_revision == 0 && StreamId::secret(next.secret_id) != event.stream_id {
+        if event.stream_revision == 0 && next.stream_id() != event.stream_id {
             return Err(format!("stream {} begins secret {}", event.stream_id, next.secret_id));
         }
         Ok(Some(next))

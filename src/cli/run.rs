@@ -1,9 +1,8 @@
 //! `run`: one command through the whole life of a lease. It is acquired for a run of its own, and released whatever
 //! happens: the command's end, a failure, a signal.
 
-use std::fmt::Write;
-
 use clap::Args;
+use data_encoding::HEXLOWER;
 use lease_events::environment::EnvironmentStatus;
 use lease_events::id::{EnvironmentId, RunId};
 use lease_events::lease::vocabulary::ReleaseStatus;
@@ -235,12 +234,7 @@ fn first_use(args: &mut RunArgs) -> Result<FirstUse, CliError> {
 /// The same for the same config, in whatever order it was typed: the map's keys are sorted.
 fn short_hash(config: &Map<String, Value>) -> String {
     let text = Value::Object(config.clone()).to_string();
-    let digest = Sha256::digest(text.as_bytes());
-    digest[..NAME_HASH_BYTES].iter().fold(String::new(), |mut hex, byte| {
-        // Writing to a text cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    HEXLOWER.encode(&Sha256::digest(text.as_bytes())[..NAME_HASH_BYTES])
 }
 
 async fn find_or_create(app: &App, wanted: &FirstUse) -> Result<EnvironmentId, CliError> {

@@ -1,5 +1,6 @@
 //! By what right a lease is changed: a holder shows its fencing token, an operator gives a reason. Pure.
 
+use lease_events::fold::StreamState;
 use lease_events::lease::LeaseState;
 use lease_events::lease::vocabulary::LeaseStatus;
 use serde::{Deserialize, Serialize};
@@ -87,13 +88,12 @@ pub fn check_usable(state: &LeaseState, now: chrono::DateTime<chrono::Utc>) -> R
 }
 
 /// Refuses where the caller decided on another revision than the present one.
-pub fn check_revision(if_revision: Option<u64>, state: &LeaseState) -> Result<(), CommandError> {
+pub fn check_revision(if_revision: Option<u64>, state: &impl StreamState) -> Result<(), CommandError> {
+    let actual = state.revision();
     match if_revision {
-        Some(expected) if expected != state.revision => Err(CommandError::RevisionMismatch {
-            stream: lease_events::record::StreamId::lease(state.lease_id),
-            expected,
-            actual: state.revision,
-        }),
+        Some(expected) if expected != actual => {
+            Err(CommandError::RevisionMismatch { stream: state.stream_id(), expected, actual })
+        }
         _ => Ok(()),
     }
 }

@@ -3,8 +3,8 @@
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use lease_events::failure::{FailureClass, Fault};
+use lease_events::fold::FoldError;
 use lease_events::id::{CompanyId, EnvironmentId, LeaseId, RunId, SecretId};
-use lease_events::lease::state::FoldError;
 use lease_events::lease::vocabulary::{Effect, LeaseStatus};
 use lease_events::record::StreamId;
 use lease_events::store::{AppendError, ReadError};

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use lease_events::codec::decode;
 use lease_events::failure::Fault;
+use lease_events::fold::{FoldError, StreamState};
 use lease_events::id::{CompanyId, EventId, LeaseId};
 use lease_events::lease::LeaseState;
 use lease_events::lease::event::{LeaseCommandExecuted, LeaseEvent};
-use lease_events::lease::state::FoldError;
 use lease_events::lease::vocabulary::{Effect, ExecutionOutcome};
 use lease_events::record::StreamId;
 use lease_events::seam::crash::Step;

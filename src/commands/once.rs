@@ -12,9 +12,9 @@ use async_trait::async_trait;
 use lease_events::codec::{decode, encode};
 use lease_events::command::{CommandAccepted, CommandCompleted, CommandEvent};
 use lease_events::environment::EnvironmentState;
+use lease_events::fold::FoldError;
 use lease_events::id::{CompanyId, EnvironmentId, LeaseId, SecretId};
 use lease_events::lease::LeaseState;
-use lease_events::lease::state::FoldError;
 use lease_events::record::{RecordedEvent, StreamId};
 use lease_events::seam::crash::Step;
 use lease_events::secret::SecretState;
@@ -30,8 +30,8 @@ use super::error::CommandError;
 use super::execute::ExecuteAnswer;
 use super::release_run::RunReleaseReport;
 use super::session::append_surely;
+use crate::commands::replay::state_until;
 use crate::drivers::{Execution, ProbeReport};
-use crate::queries;
 
 /// An outcome that can be told again.
 #[async_trait]
@@ -133,7 +133,7 @@ impl LeaseAt {
 
     async fn fold(&self, context: &Context) -> Result<LeaseState, CommandError> {
         let until = |recorded: &RecordedEvent| recorded.stream_revision <= self.revision;
-        queries::lease_until(context, self.lease_id, until)
+        state_until(context.store.as_ref(), &StreamId::lease(self.lease_id), until)
             .await?
             .ok_or(CommandError::UnknownLease { lease_id: self.lease_id, company_id: None })
     }
@@ -153,7 +153,7 @@ impl EnvironmentAt {
 
     async fn fold(&self, context: &Context) -> Result<EnvironmentState, CommandError> {
         let until = |recorded: &RecordedEvent| recorded.stream_revision <= self.revision;
-        queries::environment_until(context, self.environment_id, until)
+        state_until(context.store.as_ref(), &StreamId::environment(self.environment_id), until)
             .await?
             .ok_or_else(|| malformed("its environment is not there"))
     }
@@ -205,7 +205,9 @@ impl Outcome for SecretState {
     async fn recall(context: &Context, kept: &Value) -> Result<Self, CommandError> {
         let SecretAt { secret_id, revision } = parse(kept)?;
         let until = |recorded: &RecordedEvent| recorded.stream_revision <= revision;
-        queries::secret_until(context, secret_id, until).await?.ok_or_else(|| malformed("its secret is not there"))
+        state_until(context.store.as_ref(), &StreamId::secret(secret_id), until)
+            .await?
+            .ok_or_else(|| malformed("its secret is not there"))
     }
 }
 

@@ -1,8 +1,8 @@
 //! A run's stream as commands see it: its last event says all that is true of it.
 
 use lease_events::codec::{decode, encode};
+use lease_events::fold::FoldError;
 use lease_events::id::{CompanyId, RunId};
-use lease_events::lease::state::FoldError;
 use lease_events::record::{Position, RecordedEvent, StreamId};
 use lease_events::run::RunEvent;
 use lease_events::store::{Append, AppendError, Direction, Expected};

@@ -5,15 +5,18 @@
 
 use std::time::Duration;
 
+use futures_util::TryStreamExt as _;
 use lease_events::codec::encode;
+use lease_events::fold::{FoldError, StreamState};
 use lease_events::id::{CompanyId, EventId, LeaseId};
 use lease_events::lease::{LeaseEvent, LeaseState};
 use lease_events::record::{Metadata, NewEvent, Position, RecordedEvent, StreamId};
-use lease_events::store::{Append, AppendError, Direction, EventStore, Expected, READ_EVENTS_MAX, recorded};
+use lease_events::store::{Append, AppendError, EventStore, Expected, recorded};
 
 use super::Context;
 use super::caller::Command;
 use super::error::CommandError;
+use super::replay::events_of;
 
 /// How often an append is tried against others who write to the same stream. More than any honest contention: each
 /// loss means that somebody else's event is durable.
@@ -61,15 +64,13 @@ impl<'a> LeaseSession<'a> {
 
     /// Folds what was written to the stream since.
     pub async fn refresh(&mut self) -> Result<(), CommandError> {
-        loop {
-            let from = self.state.as_ref().map_or(0, |state| state.revision + 1);
-            let events =
-                self.context.store.read_stream(&self.stream, from, Direction::Forwards, READ_EVENTS_MAX).await?;
-            self.fold(&events)?;
-            if events.len() < READ_EVENTS_MAX {
-                return Ok(());
-            }
+        let from = self.state.as_ref().map_or(0, |state| state.revision + 1);
+        let stream = self.stream.clone();
+        let mut events = events_of(self.context.store.as_ref(), &stream, from);
+        while let Some(recorded) = events.try_next().await? {
+            self.follow(&recorded)?;
         }
+        Ok(())
     }
 
     /// The state, where the lease is there.
@@ -108,7 +109,8 @@ impl<'a> LeaseSession<'a> {
         self.check_legal(events, &encoded, expected)?;
         let append = Append { stream: self.stream.clone(), expected, events: encoded };
         let appended = append_surely(self.context.store.as_ref(), append).await?;
-        self.fold(&appended.events).map_err(|error| AppendError::Invalid { sentence: error.to_string() })
+        let followed = appended.events.iter().try_for_each(|recorded| self.follow(recorded));
+        followed.map_err(|error| AppendError::Invalid { sentence: error.to_string() })
     }
 
     /// Appends the outcome of an effect that has happened, whatever others wrote meanwhile: `outcome` is asked
@@ -191,12 +193,10 @@ impl<'a> LeaseSession<'a> {
         }
     }
 
-    fn fold(&mut self, events: &[RecordedEvent]) -> Result<(), CommandError> {
-        for recorded in events {
-            self.state = Some(LeaseState::apply(self.state.take(), recorded)?);
-            if recorded.event_id == EventId::of_command(self.command.id, self.stream.as_str(), self.written) {
-                self.written += 1;
-            }
+    fn follow(&mut self, recorded: &RecordedEvent) -> Result<(), FoldError> {
+        self.state = Some(LeaseState::apply(self.state.take(), recorded)?);
+        if recorded.event_id == EventId::of_command(self.command.id, self.stream.as_str(), self.written) {
+            self.written += 1;
         }
         Ok(())
     }

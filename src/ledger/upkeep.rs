@@ -18,8 +18,9 @@ impl Ledger {
     /// keeps a ledger open; without it, leases expire and what was broken off is settled only by [`Self::recover`].
     pub fn start_recovery(&self) {
         for sweep in self.sweeps.iter().map(Arc::clone) {
-            let context = Arc::clone(&self.context);
-            self.in_background(|stopping| service::keep(sweep, Pass { context, stopping, by_hand: false }));
+            let (context, duties) = (Arc::clone(&self.context), Arc::clone(&self.duties));
+            let pass = |stopping| Pass { context, stopping, by_hand: false };
+            self.in_background(|stopping| service::keep(sweep, pass(stopping), duties));
         }
     }
 

@@ -2,9 +2,9 @@
 
 use chrono::{DateTime, Utc};
 use lease_events::codec::decode;
+use lease_events::fold::{FoldError, StreamState};
 use lease_events::id::{CompanyId, LeaseId};
 use lease_events::lease::event::LeaseReuseDecided;
-use lease_events::lease::state::FoldError;
 use lease_events::lease::{LeaseEvent, LeaseState};
 
 use super::history::lease_history;

@@ -12,6 +12,7 @@
 
 pub mod cleaning;
 pub mod due;
+pub mod duties;
 pub mod ended_runs;
 pub mod expiry;
 pub mod late;

@@ -7,9 +7,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use lease_events::id::LeaseId;
 
+use super::duties::Duties;
 use super::report::{SweepReport, SweepRow};
 use super::{Pass, Sweep};
 
@@ -19,25 +20,36 @@ pub const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// The shortest time between two looks while more is due: lets commands of callers go between.
 const PAUSE_MIN: Duration = Duration::from_millis(5);
 
-/// Looks again and again until the ledger stops.
-pub async fn keep(sweep: Arc<dyn Sweep>, pass: Pass) {
+/// Looks again and again until the ledger stops, as long as it is this process's duty.
+pub async fn keep(sweep: Arc<dyn Sweep>, pass: Pass, duties: Arc<dyn Duties>) {
     let mut looks: u64 = 0;
     loop {
-        let report = look(&sweep, &pass).await;
-        tell(sweep.name(), &report);
         looks += 1;
         let seed = [pass.context.owner.as_str(), sweep.name(), &looks.to_string()].join("/");
-        let longest = jittered(sweep.look_every(), &seed);
-        let wait = match report.next_due {
-            _ if report.more && report.fault.is_none() => PAUSE_MIN,
-            Some(due) => (due - pass.context.clock.now()).max(TimeDelta::zero()).to_std().unwrap_or(longest),
-            None => longest,
+        let wait = match duties.begin(sweep.name()) {
+            Some(_turn) => {
+                let report = look(&sweep, &pass).await;
+                tell(sweep.name(), &report);
+                until_next(&report, jittered(sweep.look_every(), &seed), pass.context.clock.now())
+            }
+            // It may become this process's at any time.
+            None => jittered(LOOK_EVERY, &seed),
         };
         tokio::select! {
             () = pass.stopping.cancelled() => return,
-            () = tokio::time::sleep(wait.clamp(PAUSE_MIN, longest)) => {}
+            () = tokio::time::sleep(wait) => {}
         }
     }
+}
+
+/// How long to wait after a look, `longest` at most.
+fn until_next(report: &SweepReport, longest: Duration, now: DateTime<Utc>) -> Duration {
+    let wait = match report.next_due {
+        _ if report.more && report.fault.is_none() => PAUSE_MIN,
+        Some(due) => (due - now).max(TimeDelta::zero()).to_std().unwrap_or(longest),
+        None => longest,
+    };
+    wait.clamp(PAUSE_MIN, longest)
 }
 
 /// One look, in a task of its own: a panic in it ends the look, not the sweep.

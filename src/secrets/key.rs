@@ -12,11 +12,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chacha20poly1305::aead::{Generate, Key};
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305};
+use data_encoding::HEXLOWER;
 use secrecy::zeroize::{Zeroize, Zeroizing};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
-
-use super::hex;
 
 /// The variable that holds the key itself, in base64.
 pub const KEY_VARIABLE: &str = "LEASE_LEDGER_SECRET_KEY";
@@ -152,7 +151,7 @@ impl MasterKey {
 
     fn of(bytes: Zeroizing<[u8; KEY_BYTES]>) -> Self {
         let digest = Sha256::new().chain_update(b"lease-ledger secret key id").chain_update(*bytes).finalize();
-        Self { bytes, id: hex(&digest[..ID_BYTES]) }
+        Self { bytes, id: HEXLOWER.encode(&digest[..ID_BYTES]) }
     }
 }
 

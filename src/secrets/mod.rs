@@ -16,7 +16,6 @@ pub mod seal;
 pub mod settings;
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -193,12 +192,4 @@ pub fn check_value(value: &SecretString) -> Result<(), SecretFault> {
         return Ok(());
     }
     Err(SecretFault::invalid(format!("a secret has from {VALUE_BYTES_MIN} to {VALUE_BYTES_MAX} bytes")))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // A String takes whatever is written to it.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

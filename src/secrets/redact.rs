@@ -10,12 +10,13 @@ use std::sync::{PoisonError, RwLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use data_encoding::HEXLOWER;
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 
+use super::VALUE_BYTES_MIN;
 use super::fields::HIDDEN;
-use super::{VALUE_BYTES_MIN, hex};
 
 /// How many values are searched for, the latest ones: more than an orchestrator has in use at a time, and each text
 /// that a driver says costs a search a value.
@@ -85,7 +86,7 @@ impl Redactor {
 fn spellings(value: &str) -> Vec<Zeroizing<String>> {
     let mut spellings = vec![value.to_owned(), json(value), percent(value), utf16(value)];
     spellings.extend(value.lines().map(str::trim).filter(|line| is_telling(line)).map(str::to_owned));
-    let hex: String = hex(value.as_bytes());
+    let hex = HEXLOWER.encode(value.as_bytes());
     spellings.extend([hex.to_uppercase(), hex]);
     for offset in 0..3 {
         spellings.extend(base64(value, offset));
@@ -144,6 +145,8 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
+    use data_encoding::HEXUPPER;
+
     use super::*;
 
     const VALUE: &str = "c4n@ry \"value\"/of\\the\ttest";
@@ -163,8 +166,8 @@ mod tests {
             format!("{VALUE}{VALUE}"),
             json!({ "key": VALUE }).to_string(),
             STANDARD.encode(VALUE),
-            hex(VALUE.as_bytes()),
-            hex(VALUE.as_bytes()).to_uppercase(),
+            HEXLOWER.encode(VALUE.as_bytes()),
+            HEXUPPER.encode(VALUE.as_bytes()),
             percent(VALUE),
             utf16,
         ] {

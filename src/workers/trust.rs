@@ -3,10 +3,10 @@
 //! **Invariants:** what was not shown is not assumed: the default is to trust with nothing. What was shown holds for the
 //! very plugin that was checked, known by a digest of all that its worker is made of.
 
-use std::fmt::Write;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -59,9 +59,5 @@ pub struct Checked {
 #[must_use]
 pub fn digest(plugin: &InstalledPlugin) -> String {
     let parts = serde_json::json!([plugin.manifest.raw, plugin.start, plugin.grants, plugin.config]);
-    Sha256::digest(parts.to_string().as_bytes()).iter().fold(String::new(), |mut hex, byte| {
-        // Writing to a text cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    HEXLOWER.encode(&Sha256::digest(parts.to_string().as_bytes()))
 }

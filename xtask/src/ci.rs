@@ -55,16 +55,11 @@ pub(crate) fn test(arguments: &[String]) -> Result<()> {
     run("cargo test --doc --workspace --all-features --locked", &[])
 }
 
-/// The benchmarks of the root package, or one of them.
+/// The benchmarks of the root package, or those of them that are named.
 pub(crate) fn bench(arguments: &[String]) -> Result<()> {
-    match arguments.split_first() {
-        None => run("cargo bench --locked --benches", &[]),
-        Some((name, rest)) => {
-            let mut words = vec!["cargo", "bench", "--locked", "--bench", name, "--"];
-            words.extend(rest.iter().map(String::as_str));
-            run_words(&words, &[])
-        }
-    }
+    let mut words = vec!["cargo", "bench", "--locked", "--bench", "ledger", "--"];
+    words.extend(arguments.iter().map(String::as_str));
+    run_words(&words, &[])
 }
 
 /// Writes every generated file: the tests that compare them write them instead. Such a test has `of_the_code` or

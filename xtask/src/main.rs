@@ -31,7 +31,7 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "bench",
-        about: "Runs the benchmarks, or the one that is named; they print their figures.",
+        about: "Runs the benchmarks, or those that are named; they print their figures.",
         run: ci::bench,
     },
     Command {

@@ -7,9 +7,9 @@ use serde_json::Value;
 
 use crate::codec::{DomainEvent, decode};
 use crate::events_of_category;
+use crate::fold::{FoldError, StreamState};
 use crate::id::{CompanyId, EnvironmentId};
-use crate::lease::state::FoldError;
-use crate::record::{Position, RecordedEvent};
+use crate::record::{Position, RecordedEvent, StreamId};
 
 events_of_category! {
     /// A transition of an environment.
@@ -132,9 +132,8 @@ pub struct ProbeRecord {
     pub at: DateTime<Utc>,
 }
 
-impl EnvironmentState {
-    /// The state after one more recorded event of the environment's stream; `None` before the first.
-    pub fn apply(state: Option<Self>, recorded: &RecordedEvent) -> Result<Self, FoldError> {
+impl StreamState for EnvironmentState {
+    fn apply(state: Option<Self>, recorded: &RecordedEvent) -> Result<Self, FoldError> {
         let event: EnvironmentEvent = decode(recorded)?;
         let status = state.as_ref().map(|state| state.status);
         let illegal = || FoldError::IllegalInEnvironment {
@@ -178,8 +177,11 @@ impl EnvironmentState {
         Ok(next)
     }
 
-    /// The state after all of `events`; `None` where there is none.
-    pub fn fold<'a>(events: impl IntoIterator<Item = &'a RecordedEvent>) -> Result<Option<Self>, FoldError> {
-        events.into_iter().try_fold(None, |state, recorded| Self::apply(state, recorded).map(Some))
+    fn stream_id(&self) -> StreamId {
+        StreamId::environment(self.environment_id)
+    }
+
+    fn revision(&self) -> u64 {
+        self.revision
     }
 }

@@ -5,17 +5,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::event::LeaseEvent;
-use super::transition::IllegalTransition;
 use super::vocabulary::{
     CleanupStatus, Effect, LeaseStatus, NextActionKind, Policy, Reason, ReleaseStatus, Teardown, WorkspaceKind,
 };
-use crate::codec::{DecodeError, decode};
-use crate::environment::EnvironmentStatus;
+use crate::codec::decode;
 use crate::failure::Fault;
+use crate::fold::{FoldError, StreamState};
 use crate::id::{CompanyId, EnvironmentId, LeaseId, LedgerId, RunId};
-use crate::record::{Position, RecordedEvent};
-use crate::run::RunStatus;
-use crate::secret::SecretStatus;
+use crate::record::{Position, RecordedEvent, StreamId};
 
 /// A lease, folded from its stream.
 ///
@@ -167,72 +164,8 @@ pub struct NextAction {
     pub because: String,
 }
 
-/// Why a recorded event could not be folded.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum FoldError {
-    /// It cannot be decoded.
-    #[error(transparent)]
-    Undecodable(#[from] DecodeError),
-    /// It may not follow: the stream is corrupt.
-    #[error("stream {stream} is corrupt at revision {revision}: {illegal}")]
-    Illegal {
-        /// The stream.
-        stream: String,
-        /// The revision of the event that may not follow.
-        revision: u64,
-        /// Why.
-        illegal: IllegalTransition,
-    },
-    /// It may not follow in an environment's stream: that stream is corrupt.
-    #[error(
-        "stream {stream} is corrupt at revision {revision}: an {event_type} may not follow in an environment that is {}",
-        .status.map_or("not there", EnvironmentStatus::as_str)
-    )]
-    IllegalInEnvironment {
-        /// The stream.
-        stream: String,
-        /// The revision of the event that may not follow.
-        revision: u64,
-        /// Where the environment stands; `None` where it is not there.
-        status: Option<EnvironmentStatus>,
-        /// What was to follow.
-        event_type: &'static str,
-    },
-    /// It may not follow in a run's stream: that stream is corrupt.
-    #[error(
-        "stream {stream} is corrupt at revision {revision}: this {event_type} may not follow in a run that is {}",
-        .status.map_or("not there", RunStatus::as_str)
-    )]
-    IllegalInRun {
-        /// The stream.
-        stream: String,
-        /// The revision of the event that may not follow.
-        revision: u64,
-        /// Where the run stands; `None` where it is not there.
-        status: Option<RunStatus>,
-        /// What was to follow.
-        event_type: &'static str,
-    },
-    /// It may not follow in a secret's stream: that stream is corrupt.
-    #[error(
-        "stream {stream} is corrupt at revision {revision}: this {event_type} may not follow in a secret that is {}",
-        .status.map_or("not there", SecretStatus::as_str)
-    )]
-    IllegalInSecret {
-        /// The stream.
-        stream: String,
-        /// The revision of the event that may not follow.
-        revision: u64,
-        /// Where the secret stands; `None` where it is not there.
-        status: Option<SecretStatus>,
-        /// What was to follow.
-        event_type: &'static str,
-    },
-}
-
-impl LeaseState {
-    /// The state after one more recorded event of the lease's stream; `None` before the first.
-    pub fn apply(state: Option<Self>, recorded: &RecordedEvent) -> Result<Self, FoldError> {
+impl StreamState for LeaseState {
+    fn apply(state: Option<Self>, recorded: &RecordedEvent) -> Result<Self, FoldError> {
         let event: LeaseEvent = decode(recorded)?;
         Self::evolve(state, &event, recorded).map_err(|illegal| FoldError::Illegal {
             stream: recorded.stream_id.to_string(),
@@ -241,11 +174,16 @@ impl LeaseState {
         })
     }
 
-    /// The state after all of `events`; `None` where there is none.
-    pub fn fold<'a>(events: impl IntoIterator<Item = &'a RecordedEvent>) -> Result<Option<Self>, FoldError> {
-        events.into_iter().try_fold(None, |state, recorded| Self::apply(state, recorded).map(Some))
+    fn stream_id(&self) -> StreamId {
+        StreamId::lease(self.lease_id)
     }
 
+    fn revision(&self) -> u64 {
+        self.revision
+    }
+}
+
+impl LeaseState {
     /// Whether something of it is, or may be, kept at the provider after its end, in its own name.
     #[must_use]
     pub fn keeps_something(&self) -> bool {

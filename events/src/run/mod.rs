@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::{DomainEvent, decode};
 use crate::events_of_category;
+use crate::fold::{FoldError, StreamState};
 use crate::id::{CompanyId, RunId};
-use crate::lease::state::FoldError;
 use crate::lease::vocabulary::{Reason, ReleaseStatus};
-use crate::record::{Position, RecordedEvent};
+use crate::record::{Position, RecordedEvent, StreamId};
 
 events_of_category! {
     /// A transition of a run, as far as leases need it.
@@ -99,9 +99,8 @@ pub struct RunState {
     pub updated_at: DateTime<Utc>,
 }
 
-impl RunState {
-    /// The state after one more recorded event of the run's stream; `None` before the first.
-    pub fn apply(state: Option<Self>, recorded: &RecordedEvent) -> Result<Self, FoldError> {
+impl StreamState for RunState {
+    fn apply(state: Option<Self>, recorded: &RecordedEvent) -> Result<Self, FoldError> {
         let event: RunEvent = decode(recorded)?;
         let run_id = match &event {
             RunEvent::KeptAlive(kept) => kept.run_id,
@@ -136,11 +135,16 @@ impl RunState {
         Ok(next)
     }
 
-    /// The state after all of `events`; `None` where there is none.
-    pub fn fold<'a>(events: impl IntoIterator<Item = &'a RecordedEvent>) -> Result<Option<Self>, FoldError> {
-        events.into_iter().try_fold(None, |state, recorded| Self::apply(state, recorded).map(Some))
+    fn stream_id(&self) -> StreamId {
+        StreamId::run(self.run_id)
     }
 
+    fn revision(&self) -> u64 {
+        self.revision
+    }
+}
+
+impl RunState {
     /// Whether its time is over at `now`: it is kept alive by heartbeats, and none came in time.
     #[must_use]
     pub fn is_silent(&self, now: DateTime<Utc>) -> bool {

@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::{DomainEvent, decode};
 use crate::events_of_category;
+use crate::fold::{FoldError, StreamState};
 use crate::id::{CompanyId, EnvironmentId, LeaseId, SecretId};
-use crate::lease::state::FoldError;
-use crate::record::{Position, RecordedEvent};
+use crate::record::{Position, RecordedEvent, StreamId};
 
 events_of_category! {
     /// A transition of a secret.
@@ -166,24 +166,8 @@ pub struct SecretVersionState {
     pub added_at: DateTime<Utc>,
 }
 
-impl SecretState {
-    /// The version of this number; `None` asks for the latest.
-    #[must_use]
-    pub fn version(&self, number: Option<u32>) -> Option<&SecretVersionState> {
-        match number {
-            None => self.versions.last(),
-            Some(number) => self.versions.iter().find(|version| version.version == number),
-        }
-    }
-
-    /// The number that the next version gets.
-    #[must_use]
-    pub fn next_version(&self) -> u32 {
-        self.versions.last().map_or(1, |latest| latest.version + 1)
-    }
-
-    /// The state after one more recorded event of the secret's stream; `None` before the first.
-    pub fn apply(state: Option<Self>, recorded: &RecordedEvent) -> Result<Self, FoldError> {
+impl StreamState for SecretState {
+    fn apply(state: Option<Self>, recorded: &RecordedEvent) -> Result<Self, FoldError> {
         let event: SecretEvent = decode(recorded)?;
         let status = state.as_ref().map(|state| state.status);
         let illegal = || FoldError::IllegalInSecret {
@@ -208,9 +192,29 @@ impl SecretState {
         Ok(next)
     }
 
-    /// The state after all of `events`; `None` where there is none.
-    pub fn fold<'a>(events: impl IntoIterator<Item = &'a RecordedEvent>) -> Result<Option<Self>, FoldError> {
-        events.into_iter().try_fold(None, |state, recorded| Self::apply(state, recorded).map(Some))
+    fn stream_id(&self) -> StreamId {
+        StreamId::secret(self.secret_id)
+    }
+
+    fn revision(&self) -> u64 {
+        self.revision
+    }
+}
+
+impl SecretState {
+    /// The version of this number; `None` asks for the latest.
+    #[must_use]
+    pub fn version(&self, number: Option<u32>) -> Option<&SecretVersionState> {
+        match number {
+            None => self.versions.last(),
+            Some(number) => self.versions.iter().find(|version| version.version == number),
+        }
+    }
+
+    /// The number that the next version gets.
+    #[must_use]
+    pub fn next_version(&self) -> u32 {
+        self.versions.last().map_or(1, |latest| latest.version + 1)
     }
 
     fn begin(created: &SecretCreated, recorded: &RecordedEvent) -> Self {

@@ -5,18 +5,19 @@
 
 use async_trait::async_trait;
 use lease_events::record::RecordedEvent;
-use sqlx::SqliteConnection;
 
-/// Something that follows appends inside a SQLite store's transactions.
+use crate::sql::SqlConnection;
+
+/// Something that follows appends inside a SQL store's transactions.
 #[async_trait]
-pub trait SqliteAppendHook: Send + Sync {
+pub trait AppendHook: Send + Sync {
     /// Called while the events are being written, just before [`Self::on_append`] of the same ones: for what needs no
     /// database, which then costs no time of its own. The write may still fail, and `on_append` not be called.
     fn prepare(&self, _events: &[RecordedEvent]) {}
 
     /// Called once a transaction, after the events are written and before the commit. An error here is one of the
     /// connection itself, and rolls the whole transaction back.
-    async fn on_append(&self, connection: &mut SqliteConnection, events: &[RecordedEvent]) -> Result<(), sqlx::Error>;
+    async fn on_append(&self, connection: &mut SqlConnection<'_>, events: &[RecordedEvent]) -> Result<(), sqlx::Error>;
 
     /// The transaction of the last [`Self::on_append`] was committed.
     fn committed(&self);
@@ -31,9 +32,21 @@ pub trait SqliteAppendHook: Send + Sync {
 /// Work on the writer's connection between two appends, in a transaction of its own: how a projection catches up
 /// or is swapped without a second writer.
 #[async_trait]
-pub trait SqliteWriterJob: Send {
-    /// Runs inside `BEGIN IMMEDIATE` … `COMMIT`; an error rolls back.
-    async fn run(&mut self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error>;
+pub trait WriterJob: Send {
+    /// Runs inside the writer's transaction, during which nothing is appended, by this process or another; an error
+    /// rolls back.
+    async fn run(&mut self, connection: &mut SqlConnection<'_>) -> Result<(), sqlx::Error>;
+
+    /// Whether it writes events itself: then what the writer remembers of the log is forgotten.
+    fn writes_events(&self) -> bool {
+        false
+    }
+
+    /// Whether it may be run again after a run that failed, or whose outcome is not known: it then does the same, whether
+    /// the first run is there or not. A store in a server does so where the connection was lost. Default: no.
+    fn is_repeatable(&self) -> bool {
+        false
+    }
 }
 
 /// Something that follows appends to the memory store, under its lock.

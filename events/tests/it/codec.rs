@@ -1,6 +1,7 @@
 //! What the codec takes from an older or newer ledger, and what it refuses.
 
 use lease_events::codec::{DecodeFailure, DomainEvent, decode, decode_metadata};
+use lease_events::fold::StreamState;
 use lease_events::lease::{LeaseEvent, LeaseState};
 use lease_events::record::StreamId;
 

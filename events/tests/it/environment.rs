@@ -4,6 +4,7 @@ use lease_events::environment::{
     EnvironmentArchived, EnvironmentCreated, EnvironmentEvent, EnvironmentProbed, EnvironmentState, EnvironmentStatus,
     EnvironmentUpdated,
 };
+use lease_events::fold::StreamState;
 use lease_events::id::EnvironmentId;
 use lease_events::record::{RecordedEvent, StreamId};
 use serde_json::json;

@@ -11,6 +11,7 @@ use chrono::{DateTime, Utc};
 use lease_events::codec::{DomainEvent, decode, decode_metadata};
 use lease_events::command::{CommandAccepted, CommandCompleted, CommandEvent};
 use lease_events::environment::{EnvironmentEvent, EnvironmentState};
+use lease_events::fold::StreamState;
 use lease_events::id::{CommandId, CompanyId, EnvironmentId, EventId, LedgerId, OrphanId, RunId, SecretId};
 use lease_events::lease::event::{LeaseReleased, LeaseRequested, Receipt};
 use lease_events::lease::vocabulary::{

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use lease_events::codec::decode;
+use lease_events::fold::StreamState;
 use lease_events::lease::vocabulary::{CleanupStatus, LeaseStatus, NextActionKind};
 use lease_events::lease::{LeaseEvent, LeaseState};
 use proptest::prelude::*;

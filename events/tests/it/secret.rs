@@ -1,5 +1,6 @@
 //! The secret's fold.
 
+use lease_events::fold::StreamState;
 use lease_events::id::{EnvironmentId, SecretId};
 use lease_events::record::{RecordedEvent, StreamId};
 use lease_events::secret::{

@@ -12,7 +12,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use lease_events::record::{Position, RecordedEvent};
 use lease_events::store::{Direction, EventStore as _};
-use lease_stores::append_hook::SqliteWriterJob;
+use lease_stores::append_hook::WriterJob;
+use lease_stores::sql::SqlConnection;
 use lease_stores::sqlite::SqliteStore;
 use sqlx::SqliteConnection;
 
@@ -92,8 +93,9 @@ struct CatchUp {
 }
 
 #[async_trait]
-impl SqliteWriterJob for CatchUp {
-    async fn run(&mut self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+impl WriterJob for CatchUp {
+    async fn run(&mut self, connection: &mut SqlConnection<'_>) -> Result<(), sqlx::Error> {
+        let connection = connection.sqlite()?;
         let projections = self.projections.clone();
         projections.forget();
         self.stalled.clear();

@@ -38,9 +38,9 @@ mod queries;
 use std::fmt::Display;
 use std::sync::Arc;
 
-use lease_stores::append_hook::SqliteWriterJob;
+use lease_stores::append_hook::WriterJob;
+use lease_stores::sql::SqlConnection;
 use lease_stores::sqlite::SqliteStore;
-use sqlx::SqliteConnection;
 use tokio::sync::{Mutex, mpsc};
 
 use self::marks::Marks;
@@ -100,8 +100,9 @@ struct Ensure {
 }
 
 #[async_trait::async_trait]
-impl SqliteWriterJob for Ensure {
-    async fn run(&mut self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+impl WriterJob for Ensure {
+    async fn run(&mut self, connection: &mut SqlConnection<'_>) -> Result<(), sqlx::Error> {
+        let connection = connection.sqlite()?;
         self.projections.forget();
         self.marks = tables::ensure(connection, &self.projections.folds).await?;
         Ok(())
@@ -109,7 +110,7 @@ impl SqliteWriterJob for Ensure {
 }
 
 /// Runs a job between two appends.
-async fn on_writer<J: SqliteWriterJob + 'static>(store: &SqliteStore, job: J) -> Result<J, QueryError> {
+async fn on_writer<J: WriterJob + 'static>(store: &SqliteStore, job: J) -> Result<J, QueryError> {
     store.run_on_writer(job).await.map_err(|error| unavailable(&error))
 }
 

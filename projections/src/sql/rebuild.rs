@@ -8,7 +8,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use lease_events::record::Position;
 use lease_events::store::EventStore as _;
-use lease_stores::append_hook::SqliteWriterJob;
+use lease_stores::append_hook::WriterJob;
+use lease_stores::sql::SqlConnection;
 use sqlx::SqliteConnection;
 use tokio::sync::mpsc;
 
@@ -61,8 +62,9 @@ struct Rebuild {
 }
 
 #[async_trait]
-impl SqliteWriterJob for Rebuild {
-    async fn run(&mut self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+impl WriterJob for Rebuild {
+    async fn run(&mut self, connection: &mut SqlConnection<'_>) -> Result<(), sqlx::Error> {
+        let connection = connection.sqlite()?;
         // The marks change under the append hook's feet.
         self.projections.forget();
         let live = tables::ensure(&mut *connection, &self.projections.folds).await?;

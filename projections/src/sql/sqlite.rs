@@ -14,7 +14,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use lease_events::record::{Position, RecordedEvent};
-use lease_stores::append_hook::SqliteAppendHook;
+use lease_stores::append_hook::AppendHook;
+use lease_stores::sql::SqlConnection;
 use sqlx::SqliteConnection;
 use tokio::sync::{Notify, watch};
 
@@ -143,7 +144,7 @@ impl SqliteProjections {
 }
 
 #[async_trait]
-impl SqliteAppendHook for SqliteProjections {
+impl AppendHook for SqliteProjections {
     fn prepare(&self, events: &[RecordedEvent]) {
         let Some(first) = events.first() else { return };
         let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
@@ -157,7 +158,8 @@ impl SqliteAppendHook for SqliteProjections {
         prepared.extend(plans.iter().map(fold_hot));
     }
 
-    async fn on_append(&self, connection: &mut SqliteConnection, events: &[RecordedEvent]) -> Result<(), sqlx::Error> {
+    async fn on_append(&self, connection: &mut SqlConnection<'_>, events: &[RecordedEvent]) -> Result<(), sqlx::Error> {
+        let connection = connection.sqlite()?;
         if !self.attached.load(Ordering::Acquire) {
             return Ok(());
         }

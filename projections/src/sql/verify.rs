@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use lease_events::record::Position;
-use lease_stores::append_hook::SqliteWriterJob;
+use lease_stores::append_hook::WriterJob;
+use lease_stores::sql::SqlConnection;
 use sqlx::{AssertSqlSafe, Row as _, SqliteConnection};
 
 use super::batch::SqlFold;
@@ -97,8 +98,9 @@ impl Texts {
 }
 
 #[async_trait]
-impl SqliteWriterJob for Verify {
-    async fn run(&mut self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+impl WriterJob for Verify {
+    async fn run(&mut self, connection: &mut SqlConnection<'_>) -> Result<(), sqlx::Error> {
+        let connection = connection.sqlite()?;
         if !self.begun {
             self.projections.forget();
             tables::ensure(&mut *connection, &self.projections.folds).await?;

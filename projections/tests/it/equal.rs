@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use lease_events::fold::StreamState;
 use lease_events::lease::state::LeaseState;
 use lease_events::lease::vocabulary::{CleanupStatus, LeaseStatus};
 use lease_events::record::{Position, StreamId};

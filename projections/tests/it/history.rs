@@ -4,6 +4,7 @@ use chrono::{DateTime, Duration, Utc};
 use lease_events::codec::{DomainEvent, encode};
 use lease_events::environment::{EnvironmentArchived, EnvironmentCreated, EnvironmentEvent, EnvironmentProbed};
 use lease_events::failure::Fault;
+use lease_events::fold::StreamState;
 use lease_events::id::{CommandId, CompanyId, EnvironmentId, LeaseId, LedgerId, RunId, SecretId};
 use lease_events::lease::event::{
     LeaseAcquireFailed, LeaseCleanupFailed, LeaseCleanupSucceeded, LeaseEffectUnknown, LeaseEvent,

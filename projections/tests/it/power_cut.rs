@@ -11,8 +11,9 @@ use std::path::Path;
 use lease_events::record::{Position, RecordedEvent};
 use lease_events::store::{Direction, EventStore};
 use lease_projections::read_model::ReadModel as _;
-use lease_stores::append_hook::SqliteWriterJob;
-use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
+use lease_stores::append_hook::WriterJob;
+use lease_stores::sql::SqlConnection;
+use sqlx::{AssertSqlSafe, Connection};
 use tempfile::TempDir;
 
 use crate::history::{self, play_step};
@@ -240,8 +241,9 @@ async fn a_cut_through_what_was_synced_would_be_noticed() {
 struct Setting(&'static str, String);
 
 #[async_trait::async_trait]
-impl SqliteWriterJob for Setting {
-    async fn run(&mut self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+impl WriterJob for Setting {
+    async fn run(&mut self, connection: &mut SqlConnection<'_>) -> Result<(), sqlx::Error> {
+        let connection = connection.sqlite()?;
         let sql = format!("SELECT CAST({0} AS TEXT) FROM pragma_{0}", self.0);
         self.1 = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(connection).await?;
         Ok(())

@@ -1,6 +1,7 @@
 //! `lease history`: the recorded events of a lease, byte for byte or as a story.
 
 use lease_events::codec::{decode, decode_metadata};
+use lease_events::fold::StreamState;
 use lease_events::id::LeaseId;
 use lease_events::lease::{LeaseEvent, LeaseState};
 use lease_events::record::{Position, RecordedEvent, StreamId};

@@ -1,7 +1,6 @@
 //! The reuse fingerprint: what a kept sandbox must have in common with an acquire to be taken over (B14). Pure.
 
-use std::fmt::Write as _;
-
+use data_encoding::HEXLOWER;
 use lease_events::environment::EnvironmentState;
 use lease_events::lease::vocabulary::Policy;
 use serde_json::{Map, Value, json};
@@ -44,11 +43,7 @@ pub(super) fn of(request: &AcquireRequest, environment: &EnvironmentState, plan:
 
 /// SHA-256 of a text, hex.
 pub(crate) fn sha256_hex(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().fold(String::with_capacity(64), |mut hex, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    HEXLOWER.encode(&Sha256::digest(text.as_bytes()))
 }
 
 /// JSON text with sorted keys and no spaces: the same value is the same text, whatever `serde_json`'s map is.

@@ -4,7 +4,8 @@ use lease_events::environment::{EnvironmentArchived, EnvironmentState, Environme
 use lease_events::id::{CompanyId, EnvironmentId};
 use serde::Serialize;
 
-use super::{Command, CommandError, Context, check_revision};
+use super::{Command, CommandError, Context};
+use crate::commands::authority;
 
 /// What is asked.
 #[derive(Debug, Clone, Serialize)]
@@ -28,7 +29,7 @@ pub async fn archive(
     super::change(context, command, request.environment_id, request.company_id, |state| match state.status {
         EnvironmentStatus::Archived => Ok(None),
         EnvironmentStatus::Active => {
-            check_revision(request.if_revision, state)?;
+            authority::check_revision(request.if_revision, state)?;
             Ok(Some(EnvironmentArchived { note: request.note.clone() }.into()))
         }
     })

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::{Command, CommandError, Context, secret_owner};
 use crate::commands::effect;
+use crate::commands::names;
 use crate::commands::secret::intern;
 use crate::drivers::Drivers;
 use crate::secrets::fields;
@@ -47,7 +48,7 @@ pub async fn create(
     command: &Command,
     request: &CreateEnvironment,
 ) -> Result<EnvironmentState, CommandError> {
-    check_name(&request.name)?;
+    names::check(&request.name, NAME_BYTES_MAX)?;
     let driver = effect::driver(context, &request.driver)?;
     let company_id = request.company_id;
     let owner = secret_owner(&request.driver, &request.name);
@@ -89,20 +90,4 @@ pub async fn create(
             }
         }
     }
-}
-
-fn check_name(name: &str) -> Result<(), CommandError> {
-    let is_fine = !name.trim().is_empty()
-        && name.trim() == name
-        && name.len() <= NAME_BYTES_MAX
-        && !name.chars().any(char::is_control);
-    if is_fine {
-        return Ok(());
-    }
-    Err(CommandError::Invalid {
-        field: "name",
-        sentence: format!(
-            "\"name\" must have 1 to {NAME_BYTES_MAX} bytes, no control characters, and no space at its ends."
-        ),
-    })
 }

@@ -5,16 +5,19 @@ pub mod create;
 pub mod probe;
 pub mod update;
 
+use futures_util::TryStreamExt as _;
 use lease_events::codec::encode;
 use lease_events::environment::{EnvironmentEvent, EnvironmentState};
+use lease_events::fold::StreamState;
 use lease_events::id::{CompanyId, EnvironmentId, EventId};
 use lease_events::record::StreamId;
 use lease_events::seam::crash::Step;
-use lease_events::store::{Append, AppendError, Direction, Expected, READ_EVENTS_MAX};
+use lease_events::store::{Append, AppendError, Direction, Expected};
 
 use super::Context;
 use super::caller::Command;
 use super::error::CommandError;
+use super::replay::{catch_up, events_of};
 use super::session::append_surely;
 
 /// How often a change of an environment is tried against others who change it.
@@ -22,19 +25,7 @@ const CONFLICTS_MAX: u32 = 8;
 
 /// The environment as its stream says now; `None` where it is not there.
 pub async fn load(context: &Context, id: EnvironmentId) -> Result<Option<EnvironmentState>, CommandError> {
-    let stream = StreamId::environment(id);
-    let mut state = None;
-    let mut from = 0;
-    loop {
-        let events = context.store.read_stream(&stream, from, Direction::Forwards, READ_EVENTS_MAX).await?;
-        for recorded in &events {
-            state = Some(EnvironmentState::apply(state, recorded)?);
-        }
-        if events.len() < READ_EVENTS_MAX {
-            return Ok(state);
-        }
-        from += events.len() as u64;
-    }
+    catch_up(context.store.as_ref(), &StreamId::environment(id), None, |_| {}).await
 }
 
 /// The environment of this id in this company.
@@ -68,37 +59,20 @@ async fn left_by(
     }
     let stream = StreamId::environment(id);
     let own = EventId::of_command(command.id, stream.as_str(), 0);
-    let (mut state, mut from) = (None, 0);
-    loop {
-        let events = context.store.read_stream(&stream, from, Direction::Forwards, READ_EVENTS_MAX).await?;
-        for recorded in &events {
-            state = Some(EnvironmentState::apply(state, recorded)?);
-            if recorded.event_id == own {
-                return Ok(state);
-            }
+    let mut events = events_of(context.store.as_ref(), &stream, 0);
+    let mut state = None;
+    while let Some(recorded) = events.try_next().await? {
+        state = Some(EnvironmentState::apply(state, &recorded)?);
+        if recorded.event_id == own {
+            return Ok(state);
         }
-        if events.len() < READ_EVENTS_MAX {
-            return Ok(None);
-        }
-        from += events.len() as u64;
     }
+    Ok(None)
 }
 
 /// What the secrets are named after that come from the config of an environment.
 fn secret_owner(driver: &str, name: &str) -> String {
     format!("environment/{driver}/{name}")
-}
-
-/// Refuses where the caller decided on another revision than the present one.
-fn check_revision(if_revision: Option<u64>, state: &EnvironmentState) -> Result<(), CommandError> {
-    match if_revision {
-        Some(expected) if expected != state.revision => Err(CommandError::RevisionMismatch {
-            stream: StreamId::environment(state.environment_id),
-            expected,
-            actual: state.revision,
-        }),
-        _ => Ok(()),
-    }
 }
 
 /// Appends one event at `expected` and answers the state behind it.

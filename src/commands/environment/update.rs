@@ -5,7 +5,8 @@ use lease_events::id::{CompanyId, EnvironmentId};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Command, CommandError, Context, check_revision, secret_owner};
+use super::{Command, CommandError, Context, secret_owner};
+use crate::commands::authority;
 use crate::commands::effect;
 use crate::commands::secret::intern;
 use crate::secrets::fields;
@@ -53,14 +54,14 @@ pub async fn update(
     // Looked at before anything is kept, and again with each fresh state.
     check_active(&environment)?;
     if environment.config != config {
-        check_revision(request.if_revision, &environment)?;
+        authority::check_revision(request.if_revision, &environment)?;
     }
     interned.keep(context, command, request.company_id).await?;
     super::change(context, command, request.environment_id, request.company_id, |state| {
         if state.config == config && state.status == EnvironmentStatus::Active {
             return Ok(None);
         }
-        check_revision(request.if_revision, state)?;
+        authority::check_revision(request.if_revision, state)?;
         check_active(state)?;
         Ok(Some(EnvironmentUpdated { config: config.clone() }.into()))
     })

@@ -3,13 +3,14 @@
 use chrono::TimeDelta;
 use lease_events::lease::LeaseState;
 use lease_events::lease::vocabulary::LeaseStatus;
+use lease_events::record::StreamId;
 
 use super::Suspect;
 use crate::commands::Context;
 use crate::commands::acquire::FIRST_TOKEN;
 use crate::commands::error::{CommandError, moment};
+use crate::commands::replay::catch_up;
 use crate::drivers::PlanRequest;
-use crate::queries;
 use crate::queries::history::lease_history;
 
 /// How long it, and the end of its lease, must be past before it counts as left behind: room for clocks that differ and
@@ -55,7 +56,8 @@ pub async fn assess(context: &Context, suspect: &Suspect) -> Result<Assessment, 
     // What was made for a lease that never heard of it was made under the first token.
     let (mut at, mut fencing_token) = (suspect.lease_id, FIRST_TOKEN);
     for _ in 0..TAKE_OVERS_MAX {
-        let Some(lease) = queries::lease_until(context, at, |_| true).await? else {
+        let found: Option<LeaseState> = catch_up(context.store.as_ref(), &StreamId::lease(at), None, |_| {}).await?;
+        let Some(lease) = found else {
             if at != suspect.lease_id {
                 return Ok(left(format!("{id} was taken over by lease {at}, which is not in the ledger")));
             }

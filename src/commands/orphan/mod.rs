@@ -13,9 +13,9 @@ mod assess;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use lease_events::codec::{decode, encode};
+use lease_events::fold::FoldError;
 use lease_events::id::{LeaseId, OrphanId};
 use lease_events::lease::event::Receipt;
-use lease_events::lease::state::FoldError;
 use lease_events::orphan::{OrphanEvent, OrphanFound, OrphanReclaimFailed, OrphanReclaimed};
 use lease_events::record::{RecordedEvent, StreamId};
 use lease_events::store::{Append, AppendError, Direction, Expected};

@@ -9,10 +9,11 @@ use secrecy::SecretString;
 use serde_json::Value;
 
 use super::set::{SetSecret, set};
-use super::{Source, load_in, named};
+use super::{NAME_BYTES_MAX, Source, load_in, named};
 use crate::commands::Context;
 use crate::commands::caller::Command;
 use crate::commands::error::CommandError;
+use crate::commands::names;
 use crate::drivers::secrets::{SecretRef, SecretVersion};
 use crate::secrets::check_value;
 
@@ -49,7 +50,7 @@ pub async fn plan(
                 let value = SecretString::from(plaintext);
                 check_value(&value)?;
                 let name = format!("{owner}{field}");
-                super::set::check_name(&name)?;
+                names::check(&name, NAME_BYTES_MAX)?;
                 let secret_id = named(context, company_id, &name).await?;
                 *found = reference(secret_id)?;
                 plaintexts.push(Plaintext { secret_id, name, value });

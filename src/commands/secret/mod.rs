@@ -16,17 +16,19 @@ pub mod set;
 mod version;
 
 use lease_events::codec::encode;
+use lease_events::fold::StreamState;
 use lease_events::id::{CompanyId, EventId, SecretId};
 use lease_events::record::{RecordedEvent, StreamId};
 use lease_events::seam::crash::Step;
 use lease_events::secret::{SecretEvent, SecretProviderKind, SecretState, SecretStatus};
-use lease_events::store::{Append, AppendError, Direction, EventStore, Expected, READ_EVENTS_MAX};
+use lease_events::store::{Append, AppendError, Expected};
 use secrecy::SecretString;
 use serde::{Serialize, Serializer};
 
 use super::Context;
 use super::caller::Command;
 use super::error::CommandError;
+use super::replay::catch_up;
 use super::session::append_surely;
 
 /// Longest name of a secret, in bytes: room for those of fields of configs.
@@ -69,34 +71,14 @@ impl Source {
     }
 }
 
-/// Folds what the stream holds behind `state`; `None` where the secret is not there. `seen` is shown each event.
-pub(crate) async fn catch_up(
-    store: &dyn EventStore,
-    secret_id: SecretId,
-    mut state: Option<SecretState>,
-    mut seen: impl FnMut(&RecordedEvent) + Send,
-) -> Result<Option<SecretState>, CommandError> {
-    let stream = StreamId::secret(secret_id);
-    loop {
-        let from = state.as_ref().map_or(0, |state| state.revision + 1);
-        let events = store.read_stream(&stream, from, Direction::Forwards, READ_EVENTS_MAX).await?;
-        for recorded in &events {
-            seen(recorded);
-            state = Some(SecretState::apply(state, recorded)?);
-        }
-        if events.len() < READ_EVENTS_MAX {
-            return Ok(state);
-        }
-    }
-}
-
 /// The secret of this id in this company, as its stream says now.
 pub async fn load_in(
     context: &Context,
     secret_id: SecretId,
     company_id: CompanyId,
 ) -> Result<SecretState, CommandError> {
-    let state = catch_up(context.store.as_ref(), secret_id, None, |_| {}).await?;
+    let state: Option<SecretState> =
+        catch_up(context.store.as_ref(), &StreamId::secret(secret_id), None, |_| {}).await?;
     state.filter(|secret| secret.company_id == company_id).ok_or(CommandError::UnknownSecret { secret_id, company_id })
 }
 
@@ -105,7 +87,7 @@ async fn named(context: &Context, company_id: CompanyId, name: &str) -> Result<S
     let mut generation: u32 = 0;
     loop {
         let secret_id = derived(company_id, name, generation);
-        match catch_up(context.store.as_ref(), secret_id, None, |_| {}).await? {
+        match catch_up::<SecretState>(context.store.as_ref(), &StreamId::secret(secret_id), None, |_| {}).await? {
             Some(gone) if gone.status == SecretStatus::Removed => generation += 1,
             _ => return Ok(secret_id),
         }
@@ -136,7 +118,7 @@ impl<'a> Session<'a> {
                 written += 1;
             }
         };
-        let state = catch_up(context.store.as_ref(), secret_id, None, own).await?;
+        let state = catch_up(context.store.as_ref(), &stream, None, own).await?;
         Ok(Self { context, command, secret_id, state, written })
     }
 
@@ -166,18 +148,6 @@ impl<'a> Session<'a> {
 /// Whether an append lost to another.
 fn is_conflict(error: &CommandError) -> bool {
     matches!(error, CommandError::Append(AppendError::WrongExpectedRevision { .. }))
-}
-
-/// Refuses where the caller decided on another revision than the present one.
-fn check_revision(if_revision: Option<u64>, state: &SecretState) -> Result<(), CommandError> {
-    match if_revision {
-        Some(expected) if expected != state.revision => Err(CommandError::RevisionMismatch {
-            stream: StreamId::secret(state.secret_id),
-            expected,
-            actual: state.revision,
-        }),
-        _ => Ok(()),
-    }
 }
 
 /// Refuses where the secret was removed.

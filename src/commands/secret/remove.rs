@@ -5,7 +5,8 @@ use lease_events::record::StreamId;
 use lease_events::secret::{SecretRemoved, SecretState, SecretStatus};
 use serde::Serialize;
 
-use super::{CONFLICTS_MAX, Command, CommandError, Context, Session, check_revision, is_conflict};
+use super::{CONFLICTS_MAX, Command, CommandError, Context, Session, is_conflict};
+use crate::commands::authority;
 
 /// What is asked.
 #[derive(Debug, Clone, Serialize)]
@@ -29,7 +30,7 @@ pub async fn remove(context: &Context, command: &Command, request: &RemoveSecret
         let removed = match state.status {
             SecretStatus::Removed => Ok(state),
             SecretStatus::Active => {
-                check_revision(request.if_revision, &state)?;
+                authority::check_revision(request.if_revision, &state)?;
                 let removed = SecretRemoved { note: request.note.clone() };
                 session.append(request.company_id, &[removed.into()]).await
             }

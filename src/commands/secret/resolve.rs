@@ -53,7 +53,9 @@ impl SecretReads {
     /// The secret as its stream says now, if the reader may know it.
     async fn state(&self, secret: SecretId, reader: &SecretReader) -> Result<Option<SecretState>, String> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&secret).cloned();
-        let state = catch_up(self.store.as_ref(), secret, known, |_| {}).await.map_err(|error| clause(&error))?;
+        let state = catch_up(self.store.as_ref(), &StreamId::secret(secret), known, |_| {})
+            .await
+            .map_err(|error| clause(&error))?;
         if let Some(state) = &state {
             self.known.lock().unwrap_or_else(PoisonError::into_inner).put(secret, state.clone());
         }

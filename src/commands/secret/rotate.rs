@@ -5,9 +5,8 @@ use lease_events::record::StreamId;
 use lease_events::secret::SecretState;
 use serde::Serialize;
 
-use super::{
-    CONFLICTS_MAX, Command, CommandError, Context, Session, Source, check_active, check_revision, is_conflict,
-};
+use super::{CONFLICTS_MAX, Command, CommandError, Context, Session, Source, check_active, is_conflict};
+use crate::commands::authority;
 
 /// What is asked. As with setting, its digest does not hold the value.
 #[derive(Debug, Clone, Serialize)]
@@ -31,7 +30,7 @@ pub async fn rotate(context: &Context, command: &Command, request: &RotateSecret
             return Ok(state.clone());
         }
         check_active(state)?;
-        check_revision(request.if_revision, state)?;
+        authority::check_revision(request.if_revision, state)?;
         match super::version::add(&session, request.company_id, None, &request.source).await {
             Err(error) if is_conflict(&error) => {}
             result => return result,

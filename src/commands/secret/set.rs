@@ -9,6 +9,7 @@ use lease_events::secret::{SecretCreated, SecretState, SecretStatus};
 use serde::Serialize;
 
 use super::{CONFLICTS_MAX, Command, CommandError, Context, NAME_BYTES_MAX, Session, Source, derived, is_conflict};
+use crate::commands::names;
 
 /// What is asked. Its digest does not hold the value: the same key with another value is the same command, and is
 /// answered with what the first one did.
@@ -25,7 +26,7 @@ pub struct SetSecret {
 /// Sets it.
 pub async fn set(context: &Context, command: &Command, request: &SetSecret) -> Result<SecretState, CommandError> {
     let SetSecret { company_id, name, source } = request;
-    check_name(name)?;
+    names::check(name, NAME_BYTES_MAX)?;
     let (mut generation, mut conflicts) = (0_u32, 0);
     loop {
         let session = Session::load(context, command, derived(*company_id, name, generation)).await?;
@@ -53,20 +54,4 @@ pub async fn set(context: &Context, command: &Command, request: &SetSecret) -> R
             result => return result,
         }
     }
-}
-
-pub(super) fn check_name(name: &str) -> Result<(), CommandError> {
-    let is_fine = !name.trim().is_empty()
-        && name.trim() == name
-        && name.len() <= NAME_BYTES_MAX
-        && !name.chars().any(char::is_control);
-    if is_fine {
-        return Ok(());
-    }
-    Err(CommandError::Invalid {
-        field: "name",
-        sentence: format!(
-            "\"name\" must have 1 to {NAME_BYTES_MAX} bytes, no control characters, and no space at its ends."
-        ),
-    })
 }

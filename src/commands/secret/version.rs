@@ -51,6 +51,11 @@ fn sealed_id(session: &Session<'_>, version: u32) -> Uuid {
 
 /// Whether no event names what was kept, for certain.
 fn is_unannounced(error: &CommandError) -> bool {
-    let definite = matches!(error, CommandError::Append(AppendError::Invalid { .. } | AppendError::Unavailable { .. }));
+    let definite = matches!(
+        error,
+        CommandError::Append(
+            AppendError::Invalid { .. } | AppendError::Unavailable { .. } | AppendError::Fenced { .. }
+        )
+    );
     definite || is_conflict(error)
 }

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lease_events::codec::decode;
+use lease_events::fold::StreamState;
 use lease_events::id::LeaseId;
 use lease_events::lease::{LeaseEvent, LeaseState};
 use lease_events::record::{ActorKind, Metadata, Position, RecordedEvent};

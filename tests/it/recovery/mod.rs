@@ -2,6 +2,7 @@
 
 mod audit;
 mod cleaning;
+mod duties;
 mod dying;
 mod expiry;
 mod field_ends;

@@ -14,6 +14,8 @@
 mod fixture;
 
 pub mod appending;
+pub mod postgres;
+pub mod postgres_server;
 pub mod reading;
 pub mod repeating;
 pub mod several;

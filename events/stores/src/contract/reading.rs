@@ -100,7 +100,7 @@ pub async fn bytes_are_kept_exactly(place: &dyn Place) {
         "{ \"b\" : 1 ,\t\"a\":2,\n\"a\":3 }\r\n",
         r#"{"n":9007199254740993,"f":1.0e+30,"z":-0.0,"i":123456789012345678901234567890}"#,
         "{\"line\":\"\u{2028}\u{2029}\",\"emoji\":\"🦀\",\"nul\":\"\\u0000\",\"lone\":\"\\ud800\",\"bom\":\"\u{feff}\"}",
-        "{\"raw nul\":\"\u{0}\",\"quote\":\"' \\\" ; --\"}",
+        "{\"raw unit separator\":\"\u{1f}\",\"quote\":\"' \\\" ; --\"}",
         "",
         "null",
         &longest,

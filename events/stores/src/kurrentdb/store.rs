@@ -13,7 +13,7 @@ use tokio::sync::{RwLock, watch};
 
 use super::reader::Reader;
 use super::subscribe::{State, subscribe};
-use super::supervisor::Supervisor;
+use super::supervisor::{Supervisor, Trouble};
 use super::turns::Turns;
 use super::writer;
 
@@ -107,7 +107,8 @@ impl EventStore for KurrentStore {
         limit: usize,
     ) -> Result<Vec<RecordedEvent>, ReadError> {
         self.check_open()?;
-        let read = self.reader.stream(stream, from, direction, limit.min(READ_EVENTS_MAX)).await?;
+        let read = self.reader.stream(stream, from, direction, limit.min(READ_EVENTS_MAX)).await;
+        let read = read.map_err(Trouble::of_read)?;
         Ok(read.into_iter().map(|(event, _)| event).collect())
     }
 
@@ -119,11 +120,12 @@ impl EventStore for KurrentStore {
     ) -> Result<Vec<RecordedEvent>, ReadError> {
         self.check_open()?;
         let limit = limit.min(READ_EVENTS_MAX);
-        Ok(match direction {
-            Direction::Forwards => self.reader.forwards(from, limit).await?,
-            Direction::Backwards if from == Position::START => Vec::new(),
-            Direction::Backwards => self.reader.backwards(from, limit).await?,
-        })
+        let read = match direction {
+            Direction::Forwards => self.reader.forwards(from, limit).await,
+            Direction::Backwards if from == Position::START => Ok(Vec::new()),
+            Direction::Backwards => self.reader.backwards(from, limit).await,
+        };
+        read.map_err(Trouble::of_read)
     }
 
     async fn head(&self) -> Result<Position, ReadError> {

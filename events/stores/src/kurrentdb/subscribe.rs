@@ -16,6 +16,7 @@ use tokio::time::sleep;
 
 use super::reader::Reader;
 use super::store::CLOSED;
+use super::supervisor::Trouble;
 
 /// Events taken at a time: a slow subscriber holds no more than this.
 const PAGE_EVENTS: usize = 256;
@@ -62,7 +63,7 @@ impl Follower {
             if self.state.borrow_and_update().is_closed {
                 return Err(ReadError::Unavailable { cause: CLOSED.to_owned() });
             }
-            let scanned = self.reader.scan(self.last, PAGE_EVENTS).await?;
+            let scanned = self.reader.scan(self.last, PAGE_EVENTS).await.map_err(Trouble::of_read)?;
             if scanned.to > self.last {
                 self.wait = LOOK_AGAIN_FIRST;
             }

@@ -68,17 +68,15 @@ impl From<ReadError> for Trouble {
     }
 }
 
-impl From<Trouble> for ReadError {
-    fn from(trouble: Trouble) -> Self {
-        match trouble {
-            Trouble::Corrupt(error) => error,
-            Trouble::Refused(cause) | Trouble::Elsewhere(cause) | Trouble::NotDone(cause) | Trouble::Unknown(cause) => {
-                Self::Unavailable { cause }
-            }
-            Trouble::NotFound | Trouble::WrongRevision(_) => {
-                Self::Unavailable { cause: format!("the server answered a read with {trouble:?}") }
-            }
-        }
+impl Trouble {
+    /// What a read says of it. No `From`: a second one for [`ReadError`] would leave types open elsewhere.
+    pub(super) fn of_read(self) -> ReadError {
+        let cause = match self {
+            Self::Corrupt(error) => return error,
+            Self::Refused(cause) | Self::Elsewhere(cause) | Self::NotDone(cause) | Self::Unknown(cause) => cause,
+            Self::NotFound | Self::WrongRevision(_) => format!("the server answered a read with {self:?}"),
+        };
+        ReadError::Unavailable { cause }
     }
 }
 

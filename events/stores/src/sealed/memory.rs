@@ -34,6 +34,10 @@ impl SealedStore for MemorySealed {
         Ok(self.values().get(&sealed_id).cloned())
     }
 
+    async fn all(&self) -> Result<Vec<Sealed>, SealedError> {
+        Ok(self.values().values().cloned().collect())
+    }
+
     async fn discard(&self, sealed_id: Uuid) -> Result<(), SealedError> {
         self.values().remove(&sealed_id);
         Ok(())

@@ -5,9 +5,11 @@
 //! change of the key is one transaction over all of them.
 
 mod memory;
+mod postgres;
 mod sqlite;
 
 pub use memory::MemorySealed;
+pub use postgres::PostgresSealed;
 pub use sqlite::SqliteSealed;
 
 use async_trait::async_trait;
@@ -83,6 +85,9 @@ pub trait SealedStore: Send + Sync {
 
     /// The one of this id; `None` where there is none.
     async fn get(&self, sealed_id: Uuid) -> Result<Option<Sealed>, SealedError>;
+
+    /// All of them, in the order of their ids.
+    async fn all(&self) -> Result<Vec<Sealed>, SealedError>;
 
     /// Deletes one; that it was not there is no error.
     async fn discard(&self, sealed_id: Uuid) -> Result<(), SealedError>;

@@ -10,7 +10,8 @@ use sqlx::{Row, SqliteConnection};
 use uuid::Uuid;
 
 use super::{Reseal, Sealed, SealedError, SealedStore};
-use crate::append_hook::SqliteWriterJob;
+use crate::append_hook::WriterJob;
+use crate::sql::SqlConnection;
 use crate::sqlite::SqliteStore;
 
 const OTHER_KEY: &str = "SELECT key_id FROM secret_versions WHERE key_id <> ? LIMIT 1";
@@ -36,7 +37,7 @@ impl SqliteSealed {
         Self(store)
     }
 
-    async fn run<J: SqliteWriterJob + 'static>(&self, job: J) -> Result<J, SealedError> {
+    async fn run<J: WriterJob + 'static>(&self, job: J) -> Result<J, SealedError> {
         let done = self.0.run_on_writer(job).await;
         done.map_err(|error| SealedError::Unavailable { cause: error.to_string() })
     }
@@ -55,6 +56,11 @@ impl SealedStore for SqliteSealed {
     async fn get(&self, sealed_id: Uuid) -> Result<Option<Sealed>, SealedError> {
         let row = sqlx::query(GET).bind(sealed_id.to_string()).fetch_optional(self.0.reader()).await;
         row.map_err(|error| unavailable(&error))?.map(|row| sealed(&row)).transpose()
+    }
+
+    async fn all(&self) -> Result<Vec<Sealed>, SealedError> {
+        let rows = sqlx::query(ALL).fetch_all(self.0.reader()).await;
+        rows.map_err(|error| unavailable(&error))?.iter().map(sealed).collect()
     }
 
     async fn discard(&self, sealed_id: Uuid) -> Result<(), SealedError> {
@@ -76,8 +82,9 @@ struct Put {
 }
 
 #[async_trait]
-impl SqliteWriterJob for Put {
-    async fn run(&mut self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+impl WriterJob for Put {
+    async fn run(&mut self, connection: &mut SqlConnection<'_>) -> Result<(), sqlx::Error> {
+        let connection = connection.sqlite()?;
         let key_id = &self.sealed.key_id;
         self.other_key = sqlx::query_scalar(OTHER_KEY).bind(key_id).fetch_optional(&mut *connection).await?;
         match self.other_key {
@@ -93,8 +100,9 @@ struct Discard {
 }
 
 #[async_trait]
-impl SqliteWriterJob for Discard {
-    async fn run(&mut self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+impl WriterJob for Discard {
+    async fn run(&mut self, connection: &mut SqlConnection<'_>) -> Result<(), sqlx::Error> {
+        let connection = connection.sqlite()?;
         sqlx::query(OVERWRITE_DELETED).execute(&mut *connection).await?;
         sqlx::query(self.statement).bind(self.id.to_string()).execute(&mut *connection).await?;
         Ok(())
@@ -107,8 +115,9 @@ struct ResealAll {
 }
 
 #[async_trait]
-impl SqliteWriterJob for ResealAll {
-    async fn run(&mut self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+impl WriterJob for ResealAll {
+    async fn run(&mut self, connection: &mut SqlConnection<'_>) -> Result<(), sqlx::Error> {
+        let connection = connection.sqlite()?;
         sqlx::query(OVERWRITE_DELETED).execute(&mut *connection).await?;
         let rows = sqlx::query(ALL).fetch_all(&mut *connection).await?;
         // All are sealed anew before the first is written: a value that cannot be leaves every row as it was.

@@ -5,20 +5,19 @@
 //!
 //! Limits: 256 appends or 8 MiB a transaction, 1,024 appends waiting, 4 reads at once.
 
-mod batch;
 mod failure;
 mod faults;
+pub(crate) mod import;
 mod open;
 mod place;
-mod queue;
 mod reader;
 mod rows;
-mod subscribe;
 mod writer;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use lease_events::id::LedgerId;
@@ -30,18 +29,21 @@ use lease_events::store::{
 use sqlx::SqlitePool;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use self::queue::{Queued, Request, WAITING_MAX};
 use self::writer::{Memory, Writer};
-use crate::append_hook::{SqliteAppendHook, SqliteWriterJob};
+use crate::append_hook::{AppendHook, WriterJob};
+use crate::sql::queue::{Request, WAITING_MAX};
+use crate::sql::subscribe::subscribe;
+use crate::sql::{self, QueuedJob, SqlReader, SqlStore, WRITER_GONE, WriterJobError};
 
 pub use self::faults::{CommitFault, CommitFaults};
 pub use self::open::OpenError;
-pub use self::queue::WriterJobError;
 
 /// What a closed store answers.
 const CLOSED: &str = "it is closed";
-/// What is known when the writer went away under a request: the runtime ended, or a hook panicked.
-const WRITER_GONE: &str = "the writer ended before it answered";
+
+/// How often a waiting subscriber looks for what another process appended: half of it is the mean delay, and a look
+/// at an unchanged log costs some 20 microseconds.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// How to open a SQLite store.
 pub struct SqliteOptions {
@@ -52,7 +54,7 @@ pub struct SqliteOptions {
     /// Makes the ledger's id where the file is new.
     pub ids: Arc<dyn Ids>,
     /// Called inside the transaction of each append.
-    pub hook: Option<Arc<dyn SqliteAppendHook>>,
+    pub hook: Option<Arc<dyn AppendHook>>,
 }
 
 /// Events in a SQLite file.
@@ -116,10 +118,8 @@ impl SqliteStore {
 
     /// Runs a job on the writer's connection, between two appends, in a `BEGIN IMMEDIATE` transaction of its own, and
     /// gives it back with what it learnt.
-    pub async fn run_on_writer<J: SqliteWriterJob + 'static>(&self, job: J) -> Result<J, WriterJobError> {
-        let (reply, answer) = oneshot::channel();
-        self.ask(Request::Job(Box::new(Queued { job, reply }))).await?;
-        answer.await.map_err(|_| AppendError::OutcomeUnknown { cause: WRITER_GONE.to_owned() })?
+    pub async fn run_on_writer<J: WriterJob + 'static>(&self, job: J) -> Result<J, WriterJobError> {
+        sql::run_on_writer(self, job).await
     }
 
     /// The position of the last event that this process committed, or found when it opened the file; it wakes on each
@@ -138,6 +138,21 @@ impl SqliteStore {
     async fn ask(&self, request: Request) -> Result<(), AppendError> {
         let asked = self.requests.send(request).await;
         asked.map_err(|_| AppendError::Unavailable { cause: CLOSED.to_owned() })
+    }
+}
+
+#[async_trait]
+impl SqlStore for SqliteStore {
+    fn reader(&self) -> SqlReader {
+        SqlReader::Sqlite(self.readers.clone())
+    }
+
+    fn head_changes(&self) -> watch::Receiver<Position> {
+        self.head.clone()
+    }
+
+    async fn enqueue(&self, job: QueuedJob) -> Result<(), AppendError> {
+        self.ask(Request::Job(job)).await
     }
 }
 
@@ -178,7 +193,7 @@ impl EventStore for SqliteStore {
     }
 
     async fn subscribe(&self, after: Position) -> Result<Subscription, ReadError> {
-        Ok(subscribe::subscribe(self.readers.clone(), self.head.clone(), after))
+        Ok(subscribe(self.readers.clone(), self.head.clone(), POLL_INTERVAL, after))
     }
 
     async fn close(&self) {

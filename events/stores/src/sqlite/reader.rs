@@ -6,6 +6,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{SqliteExecutor, SqlitePool};
 
 use super::rows::{self, integer, select_events};
+use crate::sql::subscribe::Pages;
 
 const STREAM_FORWARDS: &str =
     select_events!("WHERE stream_id = ? AND stream_revision >= ? ORDER BY stream_revision LIMIT ?");
@@ -50,6 +51,12 @@ pub(super) async fn all(
 pub(super) async fn head(pool: &SqlitePool) -> Result<Position, ReadError> {
     let head: i64 = sqlx::query_scalar(HEAD).fetch_one(pool).await.map_err(|error| unavailable(&error))?;
     Ok(Position(head.unsigned_abs()))
+}
+
+impl Pages for SqlitePool {
+    async fn page(&self, after: Position, limit: usize) -> Result<Vec<RecordedEvent>, ReadError> {
+        all(self, after, Direction::Forwards, limit).await
+    }
 }
 
 fn capped(limit: usize) -> i64 {

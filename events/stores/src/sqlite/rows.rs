@@ -7,9 +7,12 @@ use std::sync::{Arc, LazyLock};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use lease_events::record::{Position, RecordedEvent, StreamId};
-use lease_events::store::ReadError;
+use lease_events::store::{Direction, ReadError};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row, SqliteConnection};
+
+use super::reader;
+use crate::sql::batch::Log;
 
 /// Rows in one INSERT, and streams in one look-up: 2,560 of the 32,766 values that SQLite binds in a statement. More
 /// gains nothing measurable and keeps longer statements in the cache.
@@ -45,7 +48,7 @@ macro_rules! select_events {
 }
 pub(super) use select_events;
 
-/// Writes events whose positions and revisions are decided; all of them bear `recorded_at`.
+/// Writes events whose positions and revisions are decided.
 pub(super) async fn insert(connection: &mut SqliteConnection, events: &[RecordedEvent]) -> Result<(), sqlx::Error> {
     // One time text for all of a transaction's events: they were taken at one time.
     let mut stamp: Option<(DateTime<Utc>, Arc<str>)> = None;
@@ -81,7 +84,7 @@ pub(super) async fn insert(connection: &mut SqliteConnection, events: &[Recorded
 }
 
 /// The last revision of each of `streams`, in their order; `None` where a stream has no event.
-pub(super) async fn last_revisions(
+async fn last_revisions(
     connection: &mut SqliteConnection,
     streams: &[StreamId],
 ) -> Result<Vec<Option<u64>>, sqlx::Error> {
@@ -103,6 +106,16 @@ pub(super) async fn last_revisions(
         }
     }
     Ok(revisions)
+}
+
+impl Log for SqliteConnection {
+    async fn last_revisions(&mut self, streams: &[StreamId]) -> Result<Vec<Option<u64>>, sqlx::Error> {
+        last_revisions(self, streams).await
+    }
+
+    async fn stored(&mut self, stream: &StreamId, first: u64, count: usize) -> Result<Vec<RecordedEvent>, ReadError> {
+        reader::stream(self, stream, first, Direction::Forwards, count).await
+    }
 }
 
 /// How many of `left` rows the next statement takes.

@@ -20,13 +20,14 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, Sqlite, SqliteConnection, SqlitePool, Transaction};
 use tokio::sync::{mpsc, watch};
 
-use super::batch::{Batch, KnownRevisions, decide};
 use super::failure::{Fault, Stage, judge};
 use super::faults::CommitFaults;
 use super::place::Place;
-use super::queue::{Queue, Request, Turn};
 use super::{reader, rows};
-use crate::append_hook::SqliteAppendHook;
+use crate::append_hook::AppendHook;
+use crate::sql::SqlConnection;
+use crate::sql::batch::{Batch, KnownRevisions, decide};
+use crate::sql::queue::{Queue, Request, Turn};
 
 /// Further tries to begin when another process holds the lock; each waits out the connection's busy timeout first.
 const BUSY_RETRIES_MAX: u32 = 2;
@@ -43,7 +44,7 @@ pub(super) struct Writer {
     pub(super) connection: Option<SqliteConnection>,
     pub(super) readers: SqlitePool,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) hook: Option<Arc<dyn SqliteAppendHook>>,
+    pub(super) hook: Option<Arc<dyn AppendHook>>,
     pub(super) faults: Option<Arc<dyn CommitFaults>>,
     pub(super) published: watch::Sender<Position>,
     pub(super) commits: Arc<AtomicU64>,
@@ -145,7 +146,7 @@ impl Writer {
                 let at = self.clock.now().trunc_subsecs(6);
                 let Memory { revisions, head, .. } = &mut self.memory;
                 let appends = std::mem::take(appends);
-                let batch = decide(&mut transaction, revisions, *head, appends, at);
+                let batch = decide(&mut *transaction, revisions, *head, appends, at);
                 let batch = batch.await.map_err(Failed::before_commit)?;
                 if batch.events.is_empty() {
                     transaction.rollback().await.map_err(Failed::before_commit)?;
@@ -155,7 +156,10 @@ impl Writer {
                 batch
             }
             Turn::Job(job) => {
-                job.run(&mut transaction).await.map_err(Failed::before_commit)?;
+                job.run(&mut SqlConnection::Sqlite(&mut transaction)).await.map_err(Failed::before_commit)?;
+                if job.writes_events() {
+                    self.memory.forget();
+                }
                 Batch::default()
             }
         };
@@ -185,7 +189,7 @@ impl Writer {
         let (inserted, ()) = futures_util::future::join(rows::insert(connection, &batch.events), prepare).await;
         inserted.map_err(Failed::before_commit)?;
         if let Some(hook) = &self.hook {
-            let called = hook.on_append(connection, &batch.events).await;
+            let called = hook.on_append(&mut SqlConnection::Sqlite(connection), &batch.events).await;
             called.map_err(|error| Failed { hook_called: true, ..Failed::before_commit(error) })?;
         }
         Ok(())
@@ -223,7 +227,7 @@ impl Writer {
             tracing::error!(cause = fault.cause, "the event store takes no more writes until it is opened again");
             self.memory.poisoned = Some(fault.cause.clone());
         }
-        turn.fail(verdict, &fault.cause);
+        turn.fail(&verdict.answer(&fault.cause));
     }
 
     /// Readers end first: the last connection to close is then one that may move the WAL into the database.

@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of a test panics where the test fails")]
 
+mod copying;
 mod memory;
 mod model;
+mod postgres;
 mod sealed;
 mod sqlite;
 mod support;

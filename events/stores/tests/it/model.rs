@@ -1,4 +1,4 @@
-//! Any sequence of appends, alone or several at once, ends as a tiny model says: for the memory and the SQLite store.
+//! Any sequence of appends, alone or several at once, ends as a tiny model says: for every store.
 //!
 //! Appends that are sent together are sent in order over one handle, so that the model can take them in that order,
 //! however the store cuts them into transactions.
@@ -9,6 +9,7 @@ use futures_util::future::join_all;
 use lease_events::id::EventId;
 use lease_events::record::Position;
 use lease_events::store::{Append, AppendError, Appended, Direction, EventStore, Expected};
+use lease_stores::contract::postgres::PostgresPlace;
 use lease_stores::contract::{Place, append, ids_of, stream};
 use proptest::prelude::*;
 
@@ -139,5 +140,14 @@ proptest! {
     #[test]
     fn the_sqlite_store_is_the_model(groups in prop::collection::vec(prop::collection::vec(step(), 1..12), 1..12)) {
         in_a_runtime(&SqlitePlace::new(), &groups);
+    }
+}
+
+proptest! {
+    // Fewer still: each makes a database.
+    #![proptest_config(ProptestConfig { cases: 8, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn the_postgres_store_is_the_model(groups in prop::collection::vec(prop::collection::vec(step(), 1..12), 1..12)) {
+        in_a_runtime(&PostgresPlace::new(), &groups);
     }
 }

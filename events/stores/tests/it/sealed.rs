@@ -5,7 +5,8 @@ use std::sync::Arc;
 use chrono::DateTime;
 use lease_events::id::{CompanyId, SecretId};
 use lease_events::store::EventStore as _;
-use lease_stores::sealed::{MemorySealed, Sealed, SealedError, SealedStore, SqliteSealed};
+use lease_stores::contract::postgres::PostgresPlace;
+use lease_stores::sealed::{MemorySealed, PostgresSealed, Sealed, SealedError, SealedStore, SqliteSealed};
 use uuid::Uuid;
 
 use crate::support::SqlitePlace;
@@ -27,6 +28,8 @@ async fn on_each(test: impl AsyncFn(Arc<dyn SealedStore>)) {
     test(Arc::new(MemorySealed::default())).await;
     let place = SqlitePlace::new();
     test(Arc::new(SqliteSealed::new(place.store().await))).await;
+    let place = PostgresPlace::new();
+    test(Arc::new(PostgresSealed::new(place.store().await))).await;
 }
 
 #[tokio::test]

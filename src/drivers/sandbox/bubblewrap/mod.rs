@@ -8,7 +8,6 @@
 //! **What it is not:** the kernel is the host's; the size of a workspace has no limit; without cgroups, memory that no
 //! process has mapped (an unmapped memfd, up to `fileBytesMax` each) is not counted.
 
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,6 +15,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use data_encoding::HEXLOWER;
 use lease_events::failure::Fault;
 use lease_events::id::LeaseId;
 use lease_events::lease::event::Receipt;
@@ -274,7 +274,7 @@ fn label(call: Call<'_>, now: DateTime<Utc>) -> Label {
     let scope = call.scope;
     // Object keys are sorted, so the same config has the same digest.
     let config = serde_json::to_vec(call.config).unwrap_or_default();
-    let digest = hex(&Sha256::digest(&config));
+    let digest = HEXLOWER.encode(&Sha256::digest(&config));
     Label {
         ledger_id: scope.ledger_id,
         lease_id: scope.lease_id,
@@ -286,14 +286,6 @@ fn label(call: Call<'_>, now: DateTime<Utc>) -> Label {
         fencing_token: scope.fencing_token,
         config_digest: digest,
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 fn holder(call: Call<'_>) -> Holder {

@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use lease_events::record::Position;
 use lease_events::store::{AppendError, EventStore, Expected};
-use lease_stores::append_hook::SqliteWriterJob;
+use lease_stores::append_hook::WriterJob;
 use lease_stores::contract::append;
-use lease_stores::sqlite::{CommitFault, CommitFaults, SqliteStore, WriterJobError};
+use lease_stores::sql::{SqlConnection, WriterJobError};
+use lease_stores::sqlite::{CommitFault, CommitFaults, SqliteStore};
+use sqlx::ConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, SqliteConnection};
 
 use crate::support::SqlitePlace;
 
@@ -86,8 +87,9 @@ async fn a_disk_that_is_full_at_commit_refuses_and_recovers() {
 struct Sql(&'static str);
 
 #[async_trait]
-impl SqliteWriterJob for Sql {
-    async fn run(&mut self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+impl WriterJob for Sql {
+    async fn run(&mut self, connection: &mut SqlConnection<'_>) -> Result<(), sqlx::Error> {
+        let connection = connection.sqlite()?;
         sqlx::raw_sql(self.0).execute(connection).await.map(|_| ())
     }
 }

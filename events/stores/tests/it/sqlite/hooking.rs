@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use lease_events::record::{Position, RecordedEvent};
 use lease_events::store::{AppendError, EventStore, Expected};
-use lease_stores::append_hook::{SqliteAppendHook, SqliteWriterJob};
+use lease_stores::append_hook::{AppendHook, WriterJob};
 use lease_stores::contract::append;
-use lease_stores::sqlite::{CommitFault, CommitFaults, SqliteOptions, SqliteStore, WriterJobError};
-use sqlx::{Connection, SqliteConnection};
+use lease_stores::sql::{SqlConnection, WriterJobError};
+use lease_stores::sqlite::{CommitFault, CommitFaults, SqliteOptions, SqliteStore};
+use sqlx::Connection;
 
 use crate::support::SqlitePlace;
 
@@ -31,8 +32,9 @@ impl Recording {
 }
 
 #[async_trait]
-impl SqliteAppendHook for Recording {
-    async fn on_append(&self, connection: &mut SqliteConnection, events: &[RecordedEvent]) -> Result<(), sqlx::Error> {
+impl AppendHook for Recording {
+    async fn on_append(&self, connection: &mut SqlConnection<'_>, events: &[RecordedEvent]) -> Result<(), sqlx::Error> {
+        let connection = connection.sqlite()?;
         let positions: Vec<String> = events.iter().map(|event| event.position.to_string()).collect();
         self.tell(&format!("events {}", positions.join(",")));
         // As an executor of projections does: a savepoint inside the store's transaction.
@@ -135,8 +137,9 @@ struct CountEvents {
 }
 
 #[async_trait]
-impl SqliteWriterJob for CountEvents {
-    async fn run(&mut self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+impl WriterJob for CountEvents {
+    async fn run(&mut self, connection: &mut SqlConnection<'_>) -> Result<(), sqlx::Error> {
+        let connection = connection.sqlite()?;
         sqlx::query("CREATE TABLE IF NOT EXISTS counts (counted INTEGER)").execute(&mut *connection).await?;
         self.counted = sqlx::query_scalar("SELECT count(*) FROM events").fetch_one(&mut *connection).await?;
         sqlx::query("INSERT INTO counts VALUES (?)").bind(self.counted).execute(&mut *connection).await?;

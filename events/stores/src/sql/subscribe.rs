@@ -4,32 +4,41 @@
 //! **Invariant:** each position is given once, in order; a log with a hole in it ends the subscription with an error.
 
 use std::collections::VecDeque;
+use std::future::Future;
 use std::time::Duration;
 
 use futures_util::stream;
 use lease_events::record::{Position, RecordedEvent};
-use lease_events::store::{Direction, ReadError, Subscription};
-use sqlx::SqlitePool;
+use lease_events::store::{ReadError, Subscription};
 use tokio::sync::watch;
-
-use super::reader;
 
 /// Events read at a time.
 const PAGE_EVENTS: usize = 256;
-/// How often a waiting subscriber looks for what another process appended: half of it is the mean delay, and a look
-/// at an unchanged log costs some 20 microseconds.
-const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-struct Follower {
-    readers: SqlitePool,
+/// Where a subscription reads.
+pub(crate) trait Pages: Send + Sync + 'static {
+    /// Up to `limit` events behind `after`.
+    fn page(&self, after: Position, limit: usize)
+    -> impl Future<Output = Result<Vec<RecordedEvent>, ReadError>> + Send;
+}
+
+struct Follower<P> {
+    pages: P,
+    /// How often it looks for what it was not woken for.
+    poll: Duration,
     head: watch::Receiver<Position>,
     last: Position,
     page: VecDeque<RecordedEvent>,
 }
 
 /// Every event behind `after`.
-pub(super) fn subscribe(readers: SqlitePool, head: watch::Receiver<Position>, after: Position) -> Subscription {
-    let follower = Follower { readers, head, last: after, page: VecDeque::new() };
+pub(crate) fn subscribe(
+    pages: impl Pages,
+    head: watch::Receiver<Position>,
+    poll: Duration,
+    after: Position,
+) -> Subscription {
+    let follower = Follower { pages, poll, head, last: after, page: VecDeque::new() };
     Box::pin(stream::unfold(Some(follower), |follower| async move {
         let mut follower = follower?;
         match follower.next().await {
@@ -39,7 +48,7 @@ pub(super) fn subscribe(readers: SqlitePool, head: watch::Receiver<Position>, af
     }))
 }
 
-impl Follower {
+impl<P: Pages> Follower<P> {
     async fn next(&mut self) -> Result<RecordedEvent, ReadError> {
         loop {
             if let Some(event) = self.page.pop_front() {
@@ -51,7 +60,7 @@ impl Follower {
             }
             // Marked as seen before the read: what is committed between the two is either read or wakes the wait.
             self.head.mark_unchanged();
-            self.page = reader::all(&self.readers, self.last, Direction::Forwards, PAGE_EVENTS).await?.into();
+            self.page = self.pages.page(self.last, PAGE_EVENTS).await?.into();
             if self.page.is_empty() {
                 self.wait().await;
             }
@@ -62,7 +71,7 @@ impl Follower {
         tokio::select! {
             // When the writer has ended, only the poll is left, until the pool is closed too.
             Ok(()) = self.head.changed() => {}
-            () = tokio::time::sleep(POLL_INTERVAL) => {}
+            () = tokio::time::sleep(self.poll) => {}
         }
     }
 }

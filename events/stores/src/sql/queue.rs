@@ -6,15 +6,14 @@ use std::collections::VecDeque;
 
 use async_trait::async_trait;
 use lease_events::store::{Append, AppendError, Appended};
-use sqlx::SqliteConnection;
 use tokio::sync::{mpsc, oneshot};
 
+use super::SqlConnection;
 use super::batch::{Answer, Batch};
-use super::failure::Verdict;
-use crate::append_hook::SqliteWriterJob;
+use crate::append_hook::WriterJob;
 
 /// Most requests that wait in the channel; further callers wait to be let in.
-pub(super) const WAITING_MAX: usize = 1_024;
+pub(crate) const WAITING_MAX: usize = 1_024;
 /// Most appends in one transaction. The cost of an fsync is spread thinly enough, and nobody waits for long.
 const BATCH_APPENDS_MAX: usize = 256;
 /// Most bytes of data and metadata in one transaction, so that memory and the WAL stay small; a larger append goes alone.
@@ -23,14 +22,14 @@ const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// come back at once, and would otherwise each miss the next transaction.
 const GATHER_TURNS_MAX: usize = 4;
 
-pub(super) type Reply = oneshot::Sender<Result<Appended, AppendError>>;
+pub(crate) type Reply = oneshot::Sender<Result<Appended, AppendError>>;
 
 /// Something asked of the writer.
-pub(super) enum Request {
+pub(crate) enum Request {
     /// Append, and answer when it is durable.
     Append(Append, Reply),
     /// Run between two appends.
-    Job(Box<dyn QueuedJob>),
+    Job(QueuedJob),
     /// Finish what waits, then end.
     Close,
 }
@@ -50,24 +49,61 @@ pub enum WriterJobError {
 }
 
 /// A job with the way back to who asked for it.
-#[async_trait]
-pub(super) trait QueuedJob: Send {
+pub struct QueuedJob(Box<dyn Answered>);
+
+impl QueuedJob {
+    /// A job that is given back through `reply`.
+    pub(crate) fn new<J: WriterJob + 'static>(job: J, reply: oneshot::Sender<Result<J, WriterJobError>>) -> Self {
+        Self(Box::new(Queued { job, reply }))
+    }
+
     /// Runs the job inside the writer's transaction.
-    async fn run(&mut self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error>;
+    pub(crate) async fn run(&mut self, connection: &mut SqlConnection<'_>) -> Result<(), sqlx::Error> {
+        self.0.run(connection).await
+    }
+
+    /// See [`WriterJob::writes_events`].
+    pub(crate) fn writes_events(&self) -> bool {
+        self.0.writes_events()
+    }
+
+    /// Whether it may be run again.
+    pub(crate) fn is_repeatable(&self) -> bool {
+        self.0.is_repeatable()
+    }
+
     /// Gives it back.
+    fn answer(self, outcome: Result<(), WriterJobError>) {
+        self.0.answer(outcome);
+    }
+}
+
+#[async_trait]
+trait Answered: Send {
+    async fn run(&mut self, connection: &mut SqlConnection<'_>) -> Result<(), sqlx::Error>;
+    fn writes_events(&self) -> bool;
+    fn is_repeatable(&self) -> bool;
     fn answer(self: Box<Self>, outcome: Result<(), WriterJobError>);
 }
 
 /// A job of a known type.
-pub(super) struct Queued<J> {
-    pub(super) job: J,
-    pub(super) reply: oneshot::Sender<Result<J, WriterJobError>>,
+struct Queued<J> {
+    job: J,
+    reply: oneshot::Sender<Result<J, WriterJobError>>,
 }
 
 #[async_trait]
-impl<J: SqliteWriterJob> QueuedJob for Queued<J> {
-    async fn run(&mut self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+impl<J: WriterJob> Answered for Queued<J> {
+    async fn run(&mut self, connection: &mut SqlConnection<'_>) -> Result<(), sqlx::Error> {
         self.job.run(connection).await
+    }
+
+    fn writes_events(&self) -> bool {
+        self.job.writes_events()
+    }
+
+    fn is_repeatable(&self) -> bool {
+        self.job.is_repeatable()
     }
 
     fn answer(self: Box<Self>, outcome: Result<(), WriterJobError>) {
@@ -78,7 +114,7 @@ impl<J: SqliteWriterJob> QueuedJob for Queued<J> {
 }
 
 /// What the writer does in one transaction.
-pub(super) enum Turn {
+pub(crate) enum Turn {
     /// Decides and writes these.
     Appends {
         /// Taken out when they are decided.
@@ -87,12 +123,12 @@ pub(super) enum Turn {
         replies: Vec<Reply>,
     },
     /// Runs this.
-    Job(Box<dyn QueuedJob>),
+    Job(QueuedJob),
 }
 
 impl Turn {
     /// Answers everybody with what was committed.
-    pub(super) fn answer(self, batch: Batch) {
+    pub(crate) fn answer(self, batch: Batch) {
         match self {
             Self::Job(job) => job.answer(Ok(())),
             Self::Appends { replies, .. } => {
@@ -103,6 +139,7 @@ impl Turn {
                             Ok(Appended { events: events.by_ref().take(count).collect(), repeated: false })
                         }
                         Answer::Repeated(events) => Ok(Appended { events, repeated: true }),
+                        Answer::Confirmed(events) => Ok(Appended { events, repeated: false }),
                         Answer::Refused(error) => Err(error),
                     });
                 }
@@ -110,18 +147,18 @@ impl Turn {
         }
     }
 
-    /// Answers everybody that the transaction failed.
-    pub(super) fn fail(self, verdict: Verdict, cause: &str) {
-        match self {
-            Self::Job(job) if verdict == Verdict::NotWritten => {
-                job.answer(Err(WriterJobError::Failed { cause: cause.to_owned() }));
+    /// Answers everybody that the transaction failed. A job that left nothing is told so: its own statement may be why.
+    pub(crate) fn fail(self, error: &AppendError) {
+        match (self, error) {
+            (Self::Job(job), AppendError::Unavailable { cause }) => {
+                job.answer(Err(WriterJobError::Failed { cause: cause.clone() }));
             }
-            turn => turn.refuse(&verdict.answer(cause)),
+            (turn, error) => turn.refuse(error),
         }
     }
 
     /// Answers everybody that it did not happen.
-    pub(super) fn refuse(self, error: &AppendError) {
+    pub(crate) fn refuse(self, error: &AppendError) {
         match self {
             Self::Job(job) => job.answer(Err(WriterJobError::Store(error.clone()))),
             Self::Appends { replies, .. } => {
@@ -134,19 +171,19 @@ impl Turn {
 }
 
 /// The requests that wait.
-pub(super) struct Queue {
+pub(crate) struct Queue {
     requests: mpsc::Receiver<Request>,
     waiting: VecDeque<Request>,
 }
 
 impl Queue {
     /// A queue behind a channel.
-    pub(super) fn new(requests: mpsc::Receiver<Request>) -> Self {
+    pub(crate) fn new(requests: mpsc::Receiver<Request>) -> Self {
         Self { requests, waiting: VecDeque::with_capacity(BATCH_APPENDS_MAX) }
     }
 
     /// The next turn; `None` when the store is closed, or dropped, and everything is answered.
-    pub(super) async fn next(&mut self) -> Option<Turn> {
+    pub(crate) async fn next(&mut self) -> Option<Turn> {
         loop {
             if self.waiting.is_empty() {
                 let first = self.requests.recv().await?;

@@ -1,0 +1,22 @@
+//! The statements of an import ([`crate::sql::import`]) in PostgreSQL.
+
+use lease_events::record::{Position, RecordedEvent};
+use sqlx::PgConnection;
+
+use super::{reader, rows};
+
+/// Where the log ends.
+pub(crate) async fn head(connection: &mut PgConnection) -> Result<Position, sqlx::Error> {
+    let head: i64 = sqlx::query_scalar(reader::HEAD).fetch_one(connection).await?;
+    Ok(Position(head.unsigned_abs()))
+}
+
+/// Writes events behind the end, which is at `last` then.
+pub(crate) async fn write(
+    connection: &mut PgConnection,
+    events: &[RecordedEvent],
+    last: Position,
+) -> Result<(), sqlx::Error> {
+    rows::insert(connection, events).await?;
+    sqlx::query("UPDATE head SET position = $1").bind(rows::integer(last.0)).execute(connection).await.map(drop)
+}
