@@ -20,7 +20,7 @@ use lease_events::record::{Position, RecordedEvent};
 use lease_events::run::RunKeptAlive;
 use lease_events::seam::crash::{Side, Step};
 use lease_events::secret::SecretState;
-use lease_events::store::{Direction, Subscription};
+use lease_events::store::{Direction, EventStore, Subscription};
 use lease_projections::read_model::ReadModel;
 use serde::Serialize;
 use tokio::sync::watch;
@@ -363,6 +363,12 @@ impl Ledger {
     #[must_use]
     pub fn read_model(&self) -> &Arc<dyn ReadModel> {
         &self.context.read_model
+    }
+
+    /// The events themselves, for a face that shows them; whoever appends here goes around every command.
+    #[must_use]
+    pub fn event_store(&self) -> &Arc<dyn EventStore> {
+        &self.context.store
     }
 
     /// The id that this ledger's labels at providers bear.

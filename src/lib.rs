@@ -30,6 +30,7 @@
 pub mod cli;
 pub mod commands;
 pub mod drivers;
+pub mod esdb;
 pub mod http;
 pub mod ledger;
 pub mod queries;

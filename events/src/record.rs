@@ -41,6 +41,9 @@ pub struct StreamId(Arc<str>);
 /// Longest stream name in bytes that a store must accept.
 pub const STREAM_NAME_BYTES_MAX: usize = 200;
 
+/// The categories of all streams of a ledger: what stands before the `-` of their names.
+pub const CATEGORIES: &[&str] = &["lease", "environment", "secret", "run", "orphan", "command"];
+
 impl StreamId {
     /// The stream of one lease.
     #[must_use]
@@ -218,6 +221,20 @@ pub struct RecordedEvent {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_categories_are_those_of_the_streams() {
+        let id = uuid::Uuid::nil();
+        let streams = [
+            StreamId::lease(LeaseId(id)),
+            StreamId::environment(EnvironmentId(id)),
+            StreamId::secret(SecretId(id)),
+            StreamId::run(RunId(id)),
+            StreamId::orphan(OrphanId(id)),
+            StreamId::command(CommandId(id)),
+        ];
+        assert_eq!(streams.each_ref().map(StreamId::category), *CATEGORIES);
+    }
 
     #[test]
     fn a_stream_name_has_a_category_and_an_id() {

@@ -36,6 +36,9 @@ pub struct Place {
 pub struct Announcement {
     /// Where it listens, such as `http://127.0.0.1:7420`.
     pub url: String,
+    /// Where `EventStoreDB` clients read its history, such as `esdb://127.0.0.1:2113?tls=false`, if it lets them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub esdb_url: Option<String>,
     /// Its process.
     pub pid: u32,
     /// The store, by its canonical path.

@@ -1,11 +1,14 @@
-//! `serve`: the HTTP API on loopback, one server a store.
+//! `serve`: the HTTP API on loopback, one server a store, and its history for `EventStoreDB` clients.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use lease_events::seam::{Clock, SystemClock};
+use lease_events::seam::{Clock, SystemClock, SystemIds};
+use lease_stores::kurrentdb::metadata;
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::discovery::{Announcement, Place};
@@ -14,6 +17,7 @@ use super::exit::CliError;
 use super::render::{self, line};
 use super::settings::Global;
 use super::signals::Signals;
+use crate::esdb;
 use crate::http::{self, ServeError};
 use crate::ledger::Ledger;
 use crate::wiring::{self, Settings};
@@ -24,6 +28,9 @@ pub struct ServeArgs {
     /// Where to listen, loopback only; port 0 is any free port
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7420")]
     listen: SocketAddr,
+    /// Where KurrentDB clients may read the history, loopback only; port 0 is any free port
+    #[arg(long, value_name = "ADDRESS", env = "LEASE_LEDGER_ESDB_LISTEN", hide_env_values = true)]
+    esdb_listen: Option<SocketAddr>,
     /// A variable of the server that plugins may be granted; may be repeated
     #[arg(
         long,
@@ -49,7 +56,9 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
 /// Serves until SIGINT or SIGTERM: then takes no more commands, and finishes what is under way within a bound; a second
 /// signal ends it at once.
 pub async fn serve(args: &ServeArgs, global: &Global) -> Result<(), CliError> {
-    http::loopback::check(args.listen).map_err(|error| CliError::Usage(error.to_string()))?;
+    for address in std::iter::once(args.listen).chain(args.esdb_listen) {
+        http::loopback::check(address).map_err(|error| CliError::Usage(error.to_string()))?;
+    }
     let mut signals = Signals::listen()?;
     let settings = Settings { plugin_variables: Some(args.plugin_variable.clone()), ..global.settings()? };
     let lock = match Place::of(&settings)? {
@@ -57,9 +66,15 @@ pub async fn serve(args: &ServeArgs, global: &Global) -> Result<(), CliError> {
         None => None,
     };
     let ledger = wiring::open(&settings).await.map_err(|error| CliError::Unavailable(error.to_string()))?;
-    let (listener, address) = listen(args.listen).await?;
+    let (listener, address) = listen("--listen", args.listen).await?;
+    let stop = CancellationToken::new();
+    let history = match args.esdb_listen {
+        Some(at) => Some(History::serve(at, &ledger, stop.clone()).await?),
+        None => None,
+    };
     let announcement = Announcement {
         url: format!("http://{address}"),
+        esdb_url: history.as_ref().map(|history| history.url.clone()),
         pid: std::process::id(),
         store: lock.as_ref().map_or_else(|| settings.store.to_string(), |lock| lock.store().to_owned()),
         ledger_id: ledger.ledger_id(),
@@ -71,12 +86,14 @@ pub async fn serve(args: &ServeArgs, global: &Global) -> Result<(), CliError> {
 
     ledger.reconcile_every(args.reconcile_every);
     ledger.start_recovery();
-    let stop = CancellationToken::new();
     let mut serving = Box::pin(http::serve(listener, ledger.clone(), stop.clone()));
     if global.json {
         render::json(&announcement)?;
     } else {
         line(&format!("Serving {} at {}", settings.store, announcement.url))?;
+        if let Some(url) = &announcement.esdb_url {
+            line(&format!("EventStoreDB clients read its history at {url}"))?;
+        }
     }
     let ended = tokio::select! {
         ended = &mut serving => Some(ended),
@@ -89,7 +106,14 @@ pub async fn serve(args: &ServeArgs, global: &Global) -> Result<(), CliError> {
         return Err(CliError::Other(format!("The server ended by itself ({cause}).")));
     }
     tracing::info!("stopping: what is under way is finished; a second signal stops at once");
-    let orderly = stop_in_order(&ledger, serving, &stop, args.stop_within);
+    let serving = async move {
+        let ended = serving.await;
+        if let Some(history) = history {
+            history.ended().await;
+        }
+        ended
+    };
+    let orderly = stop_in_order(&ledger, Box::pin(serving), &stop, args.stop_within);
     tokio::select! {
         ended = orderly => ended,
         _ = signals.next() => Err(CliError::Other(
@@ -138,7 +162,39 @@ async fn stop_in_order(
     ended.map_err(|error| CliError::Other(error.to_string()))
 }
 
-async fn listen(at: SocketAddr) -> Result<(TcpListener, SocketAddr), CliError> {
+/// The face for `EventStoreDB` clients, as long as the server runs.
+struct History {
+    url: String,
+    serving: JoinHandle<()>,
+}
+
+impl History {
+    async fn serve(at: SocketAddr, ledger: &Ledger, stop: CancellationToken) -> Result<Self, CliError> {
+        let (listener, address) = listen("--esdb-listen", at).await?;
+        let parts = esdb::FaceParts {
+            store: Arc::clone(ledger.event_store()),
+            metadata: Arc::new(|event| metadata::shown(event).into_bytes().into()),
+            writes: Arc::new(esdb::ReadOnly),
+            members: Vec::new(),
+            ids: Arc::new(SystemIds),
+            stop,
+        };
+        let serving = async move {
+            if let Err(error) = esdb::serve(listener, parts).await {
+                tracing::error!(%error, "EventStoreDB clients are served no more");
+            }
+        };
+        Ok(Self { url: format!("esdb://{address}?tls=false"), serving: tokio::spawn(serving) })
+    }
+
+    /// Waits for the end, which the server's stop brings.
+    async fn ended(self) {
+        // It ends by itself, within a bound; a panic in it was reported where it happened.
+        let _ = self.serving.await;
+    }
+}
+
+async fn listen(option: &str, at: SocketAddr) -> Result<(TcpListener, SocketAddr), CliError> {
     let bound = async {
         let listener = TcpListener::bind(at).await?;
         let address = listener.local_addr()?;
@@ -146,7 +202,7 @@ async fn listen(at: SocketAddr) -> Result<(TcpListener, SocketAddr), CliError> {
     };
     bound.await.map_err(|error| {
         CliError::Unavailable(format!(
-            "{at} cannot be listened on ({error}); give --listen 127.0.0.1:0 for any free port."
+            "{at} cannot be listened on ({error}); give {option} 127.0.0.1:0 for any free port."
         ))
     })
 }

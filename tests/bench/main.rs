@@ -4,9 +4,14 @@
 mod bounds;
 mod copy;
 mod cycles;
+#[cfg(feature = "kurrentdb")]
+mod esdb;
 mod history;
 mod parts;
 mod postgres;
+#[cfg(feature = "kurrentdb")]
+#[path = "../support/protocol/mod.rs"]
+mod protocol;
 mod store;
 
 use std::process::ExitCode;
@@ -20,7 +25,10 @@ fn leases_wanted() -> u64 {
 }
 
 fn main() -> ExitCode {
-    let known = ["store", "postgres", "copy", "cycles", "history", "bounds"];
+    let mut known = vec!["store", "postgres", "copy", "cycles", "history", "bounds"];
+    if cfg!(feature = "kurrentdb") {
+        known.push("esdb");
+    }
     // Cargo hands `--bench` to a benchmark without a harness.
     let names: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
     if let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) {
@@ -47,6 +55,10 @@ fn main() -> ExitCode {
         }
         if wanted("bounds") {
             bounds::measure().await;
+        }
+        #[cfg(feature = "kurrentdb")]
+        if wanted("esdb") {
+            esdb::measure().await;
         }
     });
     ExitCode::SUCCESS

@@ -52,9 +52,11 @@ const MODULES: &[(&str, &[&str])] = &[
     ),
     // Both faces speak of drivers and commands in the ledger's words: what a call takes and gives.
     ("http", &["commands", "config", "drivers", "ledger", "queries", "recovery", "telemetry"]),
+    // It shows what a store holds: no command, no question.
+    ("esdb", &[]),
     // It speaks HTTP, in process or over TCP, and starts the server; what the operator grants is read here. The check of
     // a plugin is no command of a ledger: that it asks of the drivers.
-    ("cli", &["config", "drivers", "http", "ledger", "secrets", "telemetry", "wiring"]),
+    ("cli", &["config", "drivers", "esdb", "http", "ledger", "secrets", "telemetry", "wiring"]),
     ("lib", &[]),
     ("main", &["cli", "config", "telemetry"]),
 ];

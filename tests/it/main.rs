@@ -2,6 +2,9 @@
 
 #[path = "../support/example_plugin.rs"]
 mod example_plugin;
+#[cfg(feature = "kurrentdb")]
+#[path = "../support/protocol/mod.rs"]
+mod protocol;
 #[path = "../support/shown.rs"]
 mod shown;
 #[path = "../support/sshd.rs"]
@@ -13,6 +16,7 @@ mod cli;
 mod commands;
 mod crash;
 mod disk;
+mod esdb;
 mod http;
 mod plugins;
 mod race;

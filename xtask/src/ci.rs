@@ -17,8 +17,11 @@ struct Step {
 const STEPS: &[Step] = &[
     Step { variables: &[], line: "cargo fmt --all --check" },
     Step { variables: &[], line: LICENCES },
-    Step { variables: &[], line: "cargo clippy --workspace --all-targets --locked -- -D warnings" },
-    Step { variables: &[("RUSTDOCFLAGS", "-D warnings")], line: "cargo doc --workspace --no-deps --locked" },
+    Step { variables: &[], line: "cargo clippy --workspace --all-targets --all-features --locked -- -D warnings" },
+    Step {
+        variables: &[("RUSTDOCFLAGS", "-D warnings")],
+        line: "cargo doc --workspace --no-deps --all-features --locked",
+    },
     Step { variables: &[], line: TEST },
 ];
 const LICENCES: &str = "cargo xtask licences";
@@ -40,17 +43,18 @@ pub(crate) fn all(_arguments: &[String]) -> Result<()> {
 pub(crate) fn test(arguments: &[String]) -> Result<()> {
     tools::install_programs()?;
     tools::install_plugin_sdks()?;
+    tools::install_esdb_clients()?;
     let mut words = if tools::nextest() {
-        vec!["cargo", "nextest", "run", "--workspace", "--locked"]
+        vec!["cargo", "nextest", "run", "--workspace", "--all-features", "--locked"]
     } else {
-        vec!["cargo", "test", "--workspace", "--lib", "--bins", "--tests", "--locked"]
+        vec!["cargo", "test", "--workspace", "--all-features", "--lib", "--bins", "--tests", "--locked"]
     };
     words.extend(arguments.iter().map(String::as_str));
     // A snapshot that differs is a failure, never a file to look at later.
     let server = postgres::Shared::start()?;
     run_words(&words, &[("INSTA_UPDATE", "no"), (postgres::SERVER_URL, &server.url())])?;
     drop(server);
-    run("cargo test --doc --workspace --locked", &[])
+    run("cargo test --doc --workspace --all-features --locked", &[])
 }
 
 /// The benchmarks of the root package, or those of them that are named.
@@ -65,7 +69,7 @@ pub(crate) fn bench(arguments: &[String]) -> Result<()> {
 pub(crate) fn generate(_arguments: &[String]) -> Result<()> {
     // Snapshots that are new are kept; those that differ are failures still.
     let update = [("UPDATE_GENERATED", "1"), ("INSTA_UPDATE", "unseen")];
-    run("cargo test --workspace --tests --locked -- --test-threads=1 of_the_code golden", &update)
+    run("cargo test --workspace --all-features --tests --locked -- --test-threads=1 of_the_code golden", &update)
 }
 
 #[cfg(test)]

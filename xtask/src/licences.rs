@@ -13,6 +13,7 @@ const ACCEPTED: &[&str] = &[
     "BSD-2-Clause",
     "BSD-3-Clause",
     "BSL-1.0",
+    "CDLA-Permissive-2.0",
     "ISC",
     "MIT",
     "MIT-0",
@@ -25,7 +26,10 @@ const ACCEPTED: &[&str] = &[
 pub(crate) fn check(_arguments: &[String]) -> Result<()> {
     let version = output_of("rustc", &["--version", "--verbose"])?;
     let host = version.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc names no host platform")?;
-    let metadata = output_of("cargo", &["metadata", "--format-version", "1", "--locked", "--filter-platform", host])?;
+    let metadata = output_of(
+        "cargo",
+        &["metadata", "--format-version", "1", "--all-features", "--locked", "--filter-platform", host],
+    )?;
     let metadata: Value = serde_json::from_str(&metadata).context("cargo metadata is not JSON")?;
     let packages = metadata["packages"].as_array().context("cargo metadata has no packages")?;
     let refused: Vec<String> = packages.iter().filter_map(refusal).collect();
@@ -51,16 +55,38 @@ fn refusal(package: &Value) -> Option<String> {
 /// Whether one of the alternatives of an SPDX expression asks only for what is accepted. `/` is the old `OR`. An
 /// expression of any other form is refused, so that somebody looks.
 fn accepts(expression: &str) -> bool {
-    // ANDs of bracketed ORs are the one nested form in use: every part must hold.
-    if let Some((left, right)) =
-        expression.split_once(") AND ").and_then(|(left, right)| Some((left.strip_prefix('(')?, right)))
-    {
-        return accepts(left) && accepts(right);
+    any_of(&expression.replace('/', " OR "))
+}
+
+/// `AND` binds closer than `OR`.
+fn any_of(expression: &str) -> bool {
+    parts(expression, " OR ").any(|alternative| {
+        parts(alternative, " AND ").all(|part| {
+            let part = part.trim();
+            match part.strip_prefix('(').and_then(|part| part.strip_suffix(')')) {
+                Some(inner) => any_of(inner),
+                None => ACCEPTED.contains(&part),
+            }
+        })
+    })
+}
+
+/// An expression's parts between the words that stand in no brackets.
+fn parts<'a>(expression: &'a str, word: &str) -> impl Iterator<Item = &'a str> {
+    let (mut depth, mut start, mut parts) = (0_usize, 0, Vec::new());
+    for (at, character) in expression.char_indices() {
+        match character {
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            ' ' if depth == 0 && at >= start && expression[at..].starts_with(word) => {
+                parts.push(&expression[start..at]);
+                start = at + word.len();
+            }
+            _ => {}
+        }
     }
-    expression
-        .replace('/', " OR ")
-        .split(" OR ")
-        .any(|alternative| alternative.split(" AND ").all(|licence| ACCEPTED.contains(&licence.trim())))
+    parts.push(&expression[start..]);
+    parts.into_iter()
 }
 
 #[cfg(test)]
@@ -75,11 +101,14 @@ mod tests {
             "MIT/Apache-2.0",
             "MIT AND BSD-3-Clause",
             "(MIT OR Apache-2.0) AND Unicode-3.0",
+            "ISC AND (Apache-2.0 OR ISC) AND (GPL-3.0 OR (MIT AND Zlib))",
             "Apache-2.0 WITH LLVM-exception OR Apache-2.0 OR MIT",
         ] {
             assert!(accepts(good), "{good}");
         }
-        for bad in ["GPL-3.0", "MIT AND GPL-3.0", "(MIT OR Apache-2.0) AND GPL-3.0", "(GPL-3.0)", ""] {
+        for bad in
+            ["GPL-3.0", "MIT AND GPL-3.0", "(MIT OR Apache-2.0) AND GPL-3.0", "(GPL-3.0)", "ISC AND (GPL-3.0 OR", ""]
+        {
             assert!(!accepts(bad), "{bad}");
         }
     }

@@ -31,6 +31,12 @@ const OF_TESTS: &[Program] = &[
     Program { name: "npm", asked: "--version", package: "npm", what_for: "what installs the plugin SDK" },
     Program { name: "initdb", asked: "--version", package: "postgresql", what_for: "what makes a PostgreSQL server" },
     Program { name: "setpriv", asked: "--version", package: "util-linux", what_for: "what starts it as no root" },
+    Program {
+        name: "python3",
+        asked: "--version",
+        package: "python3-venv",
+        what_for: "what one of the KurrentDB clients runs on",
+    },
 ];
 
 /// Installs what sandboxes need, where it is missing.
@@ -78,15 +84,36 @@ fn is_there(program: &Program) -> bool {
 
 /// Installs the published plugin SDK, in the versions that `tests/plugins` pins. No script of a package is run.
 pub(crate) fn install_plugin_sdks() -> Result<()> {
-    let there = std::fs::read(root().join("tests/plugins/node_modules/.installed")).ok();
-    let wanted = std::fs::read(root().join("tests/plugins/package-lock.json"))?;
-    if there.as_deref() == Some(&wanted) {
+    installed("tests/plugins/package-lock.json", "tests/plugins/node_modules", || {
+        run("npm ci --prefix tests/plugins --ignore-scripts --no-audit --no-fund", &[])
+            .context("the tests of plugins need @paperclipai/plugin-sdk from npm")
+    })
+}
+
+/// Installs the official KurrentDB clients for Node and Python, in the versions that `tests/esdb-clients` pins.
+pub(crate) fn install_esdb_clients() -> Result<()> {
+    installed("tests/esdb-clients/package-lock.json", "tests/esdb-clients/node_modules", || {
+        run("npm ci --prefix tests/esdb-clients --ignore-scripts --no-audit --no-fund", &[])
+            .context("the tests of history for KurrentDB clients need @kurrent/kurrentdb-client from npm")
+    })?;
+    installed("tests/esdb-clients/requirements.txt", "target/esdb-clients", || {
+        run("python3 -m venv target/esdb-clients", &[])?;
+        run(
+            "target/esdb-clients/bin/pip install --quiet --no-deps --requirement tests/esdb-clients/requirements.txt",
+            &[],
+        )
+        .context("the tests of history for KurrentDB clients need kurrentdbclient from PyPI")
+    })
+}
+
+/// Runs `install` unless what the list names is in the folder already.
+fn installed(list: &str, folder: &str, install: impl FnOnce() -> Result<()>) -> Result<()> {
+    let (mark, wanted) = (root().join(folder).join(".installed"), std::fs::read(root().join(list))?);
+    if std::fs::read(&mark).ok().as_deref() == Some(&wanted) {
         return Ok(());
     }
-    run("npm ci --prefix tests/plugins --ignore-scripts --no-audit --no-fund", &[])
-        .context("the tests of plugins need @paperclipai/plugin-sdk from npm")?;
-    std::fs::write(root().join("tests/plugins/node_modules/.installed"), wanted)?;
-    Ok(())
+    install()?;
+    Ok(std::fs::write(mark, wanted)?)
 }
 
 /// Whether cargo-nextest is there, or could be built.

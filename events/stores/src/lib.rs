@@ -15,12 +15,14 @@
 //! - [`sqlite`]: one writer with group commit, many readers, several processes on one file.
 //! - [`postgres`]: one writer a process behind one lock, owners that prove that they live, and what a lost connection left.
 //! - [`copy`]: a whole ledger from one SQL store to another, as it is.
+//! - [`kurrentdb`]: streams on a server of its own, behind the feature of that name; how its events carry what is ours.
 //! - `contract`: what every store must pass.
 
 pub mod append_hook;
 #[cfg(feature = "contract")]
 pub mod contract;
 pub mod copy;
+pub mod kurrentdb;
 pub mod memory;
 pub mod postgres;
 pub mod sealed;

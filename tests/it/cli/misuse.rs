@@ -28,6 +28,7 @@ fn what_is_typed_wrong_is_refused_before_anything_is_opened() {
     refused(&home, &["lease", "list", "--status", "gone"], 2, "\"gone\" is no lease status; it is one of requested");
     refused(&home, &["--store", "tape:x", "lease", "list"], 2, "names no store; give sqlite:PATH");
     refused(&home, &["serve", "--listen", "0.0.0.0:0"], 2, "can be reached from other machines");
+    refused(&home, &["serve", "--esdb-listen", "0.0.0.0:0"], 2, "can be reached from other machines");
     assert_eq!(std::fs::read_dir(home.folder.path()).expect("a folder").count(), 0);
 }
 

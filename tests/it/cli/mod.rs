@@ -23,19 +23,19 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// A data folder of its own, and the program on it.
-struct Home {
+pub(crate) struct Home {
     folder: TempDir,
 }
 
 /// How a command ended.
-struct Ended {
-    code: i32,
+pub(crate) struct Ended {
+    pub(crate) code: i32,
     stdout: String,
     stderr: String,
 }
 
 impl Home {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { folder: tempfile::tempdir().expect("a temporary folder") }
     }
 
@@ -50,7 +50,7 @@ impl Home {
         program
     }
 
-    fn run(&self, arguments: &[&str]) -> Ended {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ended {
         self.program(arguments).output().expect("the program starts").into()
     }
 
@@ -62,7 +62,7 @@ impl Home {
 
     /// Runs it, and asserts that it is done.
     #[track_caller]
-    fn done(&self, arguments: &[&str]) -> String {
+    pub(crate) fn done(&self, arguments: &[&str]) -> String {
         let ended = self.run(arguments);
         assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{arguments:?}: {}", ended.stdout);
         ended.stdout
@@ -70,21 +70,21 @@ impl Home {
 
     /// Runs it with `--json`, and reads what it prints, one value a line.
     #[track_caller]
-    fn json(&self, arguments: &[&str]) -> Vec<Value> {
+    pub(crate) fn json(&self, arguments: &[&str]) -> Vec<Value> {
         let printed = self.done(&[&["--json"], arguments].concat());
         printed.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
     }
 
     /// The only lease that there is.
     #[track_caller]
-    fn only_lease(&self) -> Value {
+    pub(crate) fn only_lease(&self) -> Value {
         let mut leases = self.json(&["lease", "list"]);
         assert_eq!(leases.len(), 1, "{leases:?}");
         leases.remove(0)
     }
 
     /// Starts it, and waits for its first line.
-    fn start(&self, arguments: &[&str]) -> Running {
+    pub(crate) fn start(&self, arguments: &[&str]) -> Running {
         let mut child = self.program(arguments).spawn().expect("the program starts");
         let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
         let mut first_line = String::new();
@@ -101,10 +101,10 @@ impl Home {
 }
 
 /// A command that runs; killed where a test forgets it.
-struct Running {
+pub(crate) struct Running {
     child: Child,
     stdout: BufReader<ChildStdout>,
-    first_line: String,
+    pub(crate) first_line: String,
 }
 
 impl Running {
@@ -137,6 +137,6 @@ impl From<Output> for Ended {
 
 /// The text of a value.
 #[track_caller]
-fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+pub(crate) fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value[key].as_str().unwrap_or_else(|| panic!("{key} of {value}"))
 }

@@ -20,6 +20,8 @@ use super::sites::{Site, Trouble};
 
 /// How long a server may take to die at its point, or recovery to come to rest: beyond any of them.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long recovery may take to ask a provider, a worker of which is started first.
+const ASKING: chrono::TimeDelta = chrono::TimeDelta::seconds(2);
 /// What is due later than this is waited for by nobody.
 const SOON: chrono::TimeDelta = chrono::TimeDelta::seconds(10);
 
@@ -351,8 +353,9 @@ pub(super) fn said(answer: &Answer) -> (u16, Value) {
 fn is_busy(lease: &Lease, is_there: bool, now: DateTime<Utc>) -> bool {
     match (lease.status, &lease.next_action) {
         (LeaseStatus::Requested | LeaseStatus::Releasing, _) => true,
-        // What is there is found at once; that nothing is there is believed only after a while.
-        (LeaseStatus::EffectUnknown, _) if is_there => true,
+        // What is there is found at once; that nothing is there is believed only after a while. Whoever has just said that
+        // it settles this may be asking the provider still.
+        (LeaseStatus::EffectUnknown, _) if is_there || lease.updated_at.0 > now - ASKING => true,
         (_, Some(next)) => next.at.is_some_and(|at| at.0 < now + SOON),
         (_, None) => false,
     }

@@ -53,6 +53,9 @@ pub async fn a_stream_is_read_both_ways(place: &dyn Place) {
 pub async fn the_log_is_read_both_ways(place: &dyn Place) {
     let store = place.open().await;
     alternate(&*store).await;
+    // The n-th event's position: n where there is no gap.
+    let known: Vec<u64> = std::iter::once(0).chain(positions(&whole_log(&*store).await)).collect();
+    let of = |n: u64| usize::try_from(n).ok().and_then(|n| known.get(n)).copied().unwrap_or(n);
     for (from, direction, limit, expected) in [
         (0, Forwards, 10, &[1, 2, 3, 4, 5, 6][..]),
         (0, Forwards, 2, &[1, 2]),
@@ -64,7 +67,8 @@ pub async fn the_log_is_read_both_ways(place: &dyn Place) {
         (1, Backwards, 10, &[1]),
         (0, Backwards, 10, &[]),
     ] {
-        let read = store.read_all(Position(from), direction, limit).await.expect("the log can be read");
+        let read = store.read_all(Position(of(from)), direction, limit).await.expect("the log can be read");
+        let expected: Vec<u64> = expected.iter().copied().map(of).collect();
         assert_eq!(positions(&read), expected, "{direction:?} from {from}, at most {limit}");
     }
 }

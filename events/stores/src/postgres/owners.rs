@@ -43,6 +43,8 @@ const DEAD: &str = "SELECT NOT EXISTS (SELECT FROM owners WHERE owner = $1 AND f
 
 /// Owners that were found dead and are remembered, some 100 bytes each. One that is forgotten is looked up again.
 const DEAD_MAX: NonZeroUsize = NonZeroUsize::new(16_384).expect("it is not zero");
+/// The longest pause after a look that failed.
+const RETRY_PAUSE: Duration = Duration::from_millis(250);
 /// How long one look at the owners may take, so that it does not keep this process from saying that it lives.
 const LOOK_PATIENCE: Duration = Duration::from_secs(3);
 /// How long closing tries to say that this process has ended. Otherwise its time to live says it.
