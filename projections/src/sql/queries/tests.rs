@@ -142,7 +142,7 @@ const MANY: [&str; 4] = [
        (n % 100 = 0)::int, CASE WHEN n % 300 = 0 THEN 'pending' ELSE 'success' END, (n % 1000 = 0)::int, 'p', 1, NULL,
        't', 't', 't', 't', NULL, NULL, CASE WHEN n % 100 = 0 THEN 'expire' END,
        CASE WHEN n % 100 = 0 THEN to_char(n, 'FM00000000') END, NULL, CASE WHEN n % 5000 = 0 THEN 'o' END,
-       CASE WHEN n % 700 = 0 THEN 'l' || n END, NULL, 'f' || n % 40, 0, 3, n, n + 3, 't', '{}'
+       (n % 900 = 0)::int,       CASE WHEN n % 700 = 0 THEN 'l' || n END, NULL, 'f' || n % 40, 0, 3, n, n + 3, 't', '{}'
      FROM generate_series(1, 20000) AS n",
     "INSERT INTO reusable_leases SELECT md5(n::text), 'c', 'e' || n % 50, 'p', 'd', 'o', NULL, NULL, NULL, 'f' || n % 400,
        'x', 1, to_char(n, 'FM00000000'), '{}', n FROM generate_series(1, 20000) AS n",
