@@ -79,6 +79,21 @@ pub struct Settings {
     pub owner_time_to_live: Duration,
 }
 
+impl Settings {
+    /// A ledger on this store, with every default; providers keep what they make below `data_dir`.
+    #[must_use]
+    pub fn new(store: StoreUrl, data_dir: PathBuf) -> Self {
+        Self {
+            store,
+            data_dir,
+            secrets: SecretSettings::default(),
+            plugin_variables: None,
+            care: CareSettings::default(),
+            owner_time_to_live: OWNER_TIME_TO_LIVE,
+        }
+    }
+}
+
 /// The default of [`Settings::owner_time_to_live`]: a paused machine of a cloud comes back in less, mostly.
 pub const OWNER_TIME_TO_LIVE: Duration = Duration::from_secs(10);
 

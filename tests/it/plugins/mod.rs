@@ -24,7 +24,7 @@ use lease_ledger::ledger::Ledger;
 use lease_ledger::queries::AsOf;
 use lease_ledger::secrets::key::KeySource;
 use lease_ledger::secrets::settings::SecretSettings;
-use lease_ledger::wiring::{self, CareSettings, Settings, StoreUrl};
+use lease_ledger::wiring::{self, Settings, StoreUrl};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -42,14 +42,9 @@ struct World {
 impl World {
     async fn open() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let settings = Settings {
-            store: StoreUrl::Sqlite(folder.path().join("ledger.db")),
-            data_dir: folder.path().join("data"),
-            secrets: SecretSettings { key: Some(KeySource::random()), ..SecretSettings::default() },
-            care: CareSettings::default(),
-            owner_time_to_live: wiring::OWNER_TIME_TO_LIVE,
-            plugin_variables: None,
-        };
+        let store = StoreUrl::Sqlite(folder.path().join("ledger.db"));
+        let secrets = SecretSettings { key: Some(KeySource::random()), ..SecretSettings::default() };
+        let settings = Settings { secrets, ..Settings::new(store, folder.path().join("data")) };
         Self { ledger: wiring::open(&settings).await.expect("it opens"), folder }
     }
 
