@@ -5,7 +5,7 @@
 //!
 //! **Invariants**
 //! - Nothing here changes a store; calls that would are answered with access-denied.
-//! - A subscription ends with an error, never with OK ([`answer`]).
+//! - A subscription ends with an error, never with OK (`answer`).
 //! - Nobody but this machine is answered: there is no access control yet.
 //! - What one client holds is bounded: connections, answers, messages that wait, and the page in hand.
 //!

@@ -1,5 +1,5 @@
-//! The PostgreSQL store with 128 appenders, projections included, against bare multi-row inserts of the same rows, 128 a transaction, through the
-//! same library, into the same server, in the same run. The server syncs, as in production.
+//! The PostgreSQL store with 128 appenders, alone and with all projections, against bare multi-row inserts of the same rows, 128
+//! a transaction, through the same library, into the same server, in the same run. The server syncs, as in production.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use lease_events::record::{Position, RecordedEvent};
 use lease_events::store::{Direction, EventStore, READ_EVENTS_MAX};
 use lease_projections::sql::{Database, SqlProjections, SqlReadModel};
+use lease_stores::append_hook::AppendHook;
 use lease_stores::contract::postgres::PostgresPlace;
 use lease_stores::contract::postgres_server::{Durability, PostgresServer};
 use lease_stores::postgres::{PostgresOptions, PostgresStore};
@@ -15,38 +16,49 @@ use sqlx::{Connection, QueryBuilder};
 use crate::parts::rate;
 use crate::store::{APPENDERS, LEASES, ROUNDS, live};
 
-/// Prints the rates and their ratio.
+/// Prints the rates and their ratios, of the store alone and with all projections.
 pub(crate) async fn measure() {
     let server = match PostgresServer::start(Durability::Durable) {
         Ok(server) => server,
         Err(error) => return println!("PostgreSQL is not measured: {error}\n"),
     };
-    println!("PostgreSQL store with {APPENDERS} appenders and all projections, against bare inserts of the same rows");
-    println!("{:>8}{:>16}{:>16}{:>8}{:>18}", "round", "store events/s", "bare events/s", "ratio", "events/commit");
-    let mut ratios = Vec::new();
-    for round in 1..=ROUNDS {
-        let place = PostgresPlace::on(server.url("postgres"));
-        let projections = SqlProjections::new_standard(Database::Postgres);
-        let options = PostgresOptions { hook: Some(projections.clone()), ..place.options() };
-        let store = PostgresStore::open(options).await.expect("the database opens");
-        let _model = SqlReadModel::attach(projections, store.clone()).await.expect("the projections are made");
-        let (elapsed, commits) = through_the_store(&store).await;
-        let events = whole_log(&*store).await;
-        store.close().await;
-        let count = events.len() as u64;
-        let bare = bare_inserts(&place, &events).await;
-        let ratio = bare.as_secs_f64() / elapsed.as_secs_f64();
-        ratios.push(ratio);
-        println!(
-            "{round:>8}{:>16.0}{:>16.0}{:>8.2}{:>18.1}",
-            rate(count, elapsed),
-            rate(count, bare),
-            ratio,
-            rate(count, Duration::from_secs(commits)),
-        );
+    for projecting in [false, true] {
+        let what = if projecting { "and all projections" } else { "alone" };
+        println!("PostgreSQL store {what}, {APPENDERS} appenders, against bare inserts of the same rows");
+        println!("{:>8}{:>16}{:>16}{:>8}{:>18}", "round", "store events/s", "bare events/s", "ratio", "events/commit");
+        let mut ratios = Vec::new();
+        for round in 1..=ROUNDS {
+            ratios.push(measure_round(&server, projecting, round).await);
+        }
+        ratios.sort_unstable_by(f64::total_cmp);
+        println!("median of the ratios: {:.2}\n", ratios[ROUNDS / 2]);
     }
-    ratios.sort_unstable_by(f64::total_cmp);
-    println!("median of the ratios: {:.2}\n", ratios[ROUNDS / 2]);
+}
+
+/// Prints a round, and answers its ratio.
+async fn measure_round(server: &PostgresServer, projecting: bool, round: usize) -> f64 {
+    let place = PostgresPlace::on(server.url("postgres"));
+    let projections = SqlProjections::new_standard(Database::Postgres);
+    let hook = projecting.then(|| projections.clone() as Arc<dyn AppendHook>);
+    let options = PostgresOptions { hook, ..place.options() };
+    let store = PostgresStore::open(options).await.expect("the database opens");
+    if projecting {
+        SqlReadModel::attach(projections, store.clone()).await.expect("the projections are made");
+    }
+    let (elapsed, commits) = through_the_store(&store).await;
+    let events = whole_log(&*store).await;
+    store.close().await;
+    let count = events.len() as u64;
+    let bare = bare_inserts(&place, &events).await;
+    let ratio = bare.as_secs_f64() / elapsed.as_secs_f64();
+    println!(
+        "{round:>8}{:>16.0}{:>16.0}{:>8.2}{:>18.1}",
+        rate(count, elapsed),
+        rate(count, bare),
+        ratio,
+        rate(count, Duration::from_secs(commits)),
+    );
+    ratio
 }
 
 async fn through_the_store(store: &Arc<PostgresStore>) -> (Duration, u64) {

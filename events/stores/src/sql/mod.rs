@@ -77,7 +77,7 @@ pub trait SqlStore: EventStore {
     /// may be late with those of others.
     fn head_changes(&self) -> watch::Receiver<Position>;
 
-    /// Queues a job behind what waits for the writer; see [`Self::run_on_writer`].
+    /// Queues a job behind what waits for the writer; see `run_on_writer`.
     async fn enqueue(&self, job: QueuedJob) -> Result<(), AppendError>;
 }
 
