@@ -225,7 +225,7 @@ impl Stage {
             let is_there = |lease: &Lease| is_own(lease) || is_claimed(lease);
             let busy = listed.leases.iter().filter(|lease| is_busy(lease, is_there(lease), now));
             let busy: Vec<&Lease> = busy.collect();
-            if busy.is_empty() {
+            if busy.is_empty() && self.nothing_runs()? {
                 return Ok(());
             }
             if since.elapsed() > PATIENCE {
@@ -233,6 +233,12 @@ impl Stage {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// Whether the end of every command in a workspace is on record: nobody runs one while recovery is waited for.
+    fn nothing_runs(&self) -> Result<bool, String> {
+        let told = audit::fold(self.home.log())?;
+        Ok(told.leases.values().all(|lease| lease.running.is_empty()))
     }
 
     /// One pass of recovery.
