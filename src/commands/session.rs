@@ -36,6 +36,8 @@ pub struct LeaseSession<'a> {
     lease_id: LeaseId,
     stream: StreamId,
     state: Option<LeaseState>,
+    /// The state right behind the last event that this command has written.
+    left: Option<Box<LeaseState>>,
     written: usize,
 }
 
@@ -43,7 +45,7 @@ impl<'a> LeaseSession<'a> {
     /// The lease as its stream says now; it may not be there.
     pub async fn load(context: &'a Context, command: &'a Command, lease_id: LeaseId) -> Result<Self, CommandError> {
         let stream = StreamId::lease(lease_id);
-        let mut session = Self { context, command, lease_id, stream, state: None, written: 0 };
+        let mut session = Self { context, command, lease_id, stream, state: None, left: None, written: 0 };
         session.refresh().await?;
         Ok(session)
     }
@@ -87,6 +89,12 @@ impl<'a> LeaseSession<'a> {
     /// The state, taken out at the end of the command.
     pub fn into_state(self) -> Result<LeaseState, CommandError> {
         self.state.ok_or(CommandError::UnknownLease { lease_id: self.lease_id, company_id: None })
+    }
+
+    /// The state as this command left it, whatever was written since: what it is answered when it is told again.
+    pub fn into_left(self) -> Result<LeaseState, CommandError> {
+        let left = self.left.map(|left| *left);
+        left.ok_or(CommandError::UnknownLease { lease_id: self.lease_id, company_id: None })
     }
 
     /// How many events this command has written to the stream, now or before a crash.
@@ -197,6 +205,7 @@ impl<'a> LeaseSession<'a> {
         self.state = Some(LeaseState::apply(self.state.take(), recorded)?);
         if recorded.event_id == EventId::of_command(self.command.id, self.stream.as_str(), self.written) {
             self.written += 1;
+            self.left = self.state.clone().map(Box::new);
         }
         Ok(())
     }
