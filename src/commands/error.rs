@@ -251,6 +251,14 @@ pub enum CommandError {
     /// The store took nothing, or may have.
     #[error(transparent)]
     Append(#[from] AppendError),
+    /// The command was done, and the store could not keep what it is to be answered.
+    #[error(
+        "What was asked is done and on record, but not yet what it is answered ({cause}); ask again with the same Idempotency-Key."
+    )]
+    NotKept {
+        /// What the store said.
+        cause: AppendError,
+    },
     /// The store could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -304,7 +312,7 @@ impl CommandError {
             Self::OutcomeUnknown { .. } => FailureClass::OutcomeUnknown,
             Self::Secret(fault) => fault.class(),
             Self::Plugin(fault) => fault.class(),
-            Self::Append(error) => error.class(),
+            Self::Append(cause) | Self::NotKept { cause } => cause.class(),
             Self::Read(ReadError::Unavailable { .. }) | Self::Query(_) | Self::Stopping => FailureClass::Unavailable,
             Self::Read(ReadError::Corrupt { .. }) | Self::Corrupt(_) | Self::BrokenOff { .. } => FailureClass::Internal,
         }
@@ -344,6 +352,7 @@ impl CommandError {
             Self::CommandRunning { .. } => "command-running",
             Self::Provider { .. } => "provider-failed",
             Self::OutcomeUnknown { .. } => "outcome-unknown",
+            Self::NotKept { .. } => "answer-not-kept",
             Self::Append(_) | Self::Read(ReadError::Unavailable { .. }) => "store-unavailable",
             Self::Query(QueryError::UnknownProjection { .. }) => "unknown-projection",
             Self::Query(_) => "projections-unavailable",

@@ -3,6 +3,9 @@
 //! The stream `command-<id>` is the reservation and keeps the outcome, not as a copy but as references: which lease,
 //! at which revision. History never changes, so folding it up to there is the same answer, for ever.
 //!
+//! **Invariant:** no outcome is answered before it is kept. Of two processes that run one command, one keeps what both
+//! answer.
+//!
 //! Where a run was broken off between the two events, a repetition runs the command again under the same ids: each
 //! command finds on its lease's stream what it has written already ([`super::session::LeaseSession::written`]).
 
@@ -22,6 +25,7 @@ use lease_events::store::{Append, AppendError, Direction, Expected};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::Context;
 use super::acquire::{AcquireAnswer, AcquiredHow, canonical, sha256_hex};
@@ -29,13 +33,15 @@ use super::caller::Command;
 use super::error::CommandError;
 use super::execute::ExecuteAnswer;
 use super::release_run::RunReleaseReport;
-use super::session::append_surely;
-use crate::commands::replay::state_until;
+use super::replay::state_until;
+use super::session::{OUTCOME_TRIED_FOR, append_surely, append_until};
 use crate::drivers::{Execution, ProbeReport};
 
 /// An outcome that can be told again.
 #[async_trait]
 pub trait Outcome: Sized + Send {
+    /// Whether the command itself finds how it ended, where that could not be kept; so that it may be answered.
+    const IS_ON_RECORD: bool = false;
     /// What to keep of it: references into history.
     fn keep(&self) -> Value;
     /// The same outcome, from what was kept.
@@ -63,13 +69,33 @@ pub async fn once<T: Outcome, F: Future<Output = Result<T, CommandError>> + Send
         return T::recall(context, &kept).await;
     }
     let outcome = run.await?;
-    let completed = CommandCompleted { outcome: outcome.keep() };
-    let keep = append(context, command, company, 1, completed.into());
-    if let Err(error) = context.step(Step::OnceComplete, keep).await {
+    let kept = outcome.keep();
+    match context.step(Step::OnceComplete, complete(context, command, company, kept.clone())).await {
+        Ok(first) if first == kept => Ok(outcome),
+        Ok(first) => T::recall(context, &first).await,
+        Err(CommandError::Append(cause)) if T::IS_ON_RECORD => {
+            tracing::warn!(command = %command.id, %cause, "the outcome of a command could not be kept");
+            Ok(outcome)
+        }
         // The effect and its events are durable; a repetition finds them on the lease's stream.
-        tracing::warn!(command = %command.id, %error, "the outcome of a command could not be kept");
+        Err(CommandError::Append(cause)) => Err(CommandError::NotKept { cause }),
+        Err(error) => Err(error),
     }
-    Ok(outcome)
+}
+
+/// Keeps the outcome; answers the one that is kept, which is another process's where that was first.
+async fn complete(
+    context: &Context,
+    command: &Command,
+    company: CompanyId,
+    kept: Value,
+) -> Result<Value, CommandError> {
+    let append = append(command, company, 1, CommandCompleted { outcome: kept.clone() }.into());
+    let appended = append_until(context.store.as_ref(), append, Instant::now() + OUTCOME_TRIED_FOR).await?;
+    match appended.events.first().map(decode::<CommandEvent>).transpose().map_err(FoldError::from)? {
+        Some(CommandEvent::Completed(first)) => Ok(first.outcome),
+        _ => Ok(kept),
+    }
 }
 
 /// Takes the command id; answers what was kept where the command was completed before.
@@ -82,13 +108,13 @@ async fn reserve(
     let stream = StreamId::command(command.id);
     let mut events = context.store.read_stream(&stream, 0, Direction::Forwards, 2).await?;
     if events.is_empty() {
-        match append(context, command, company, 0, accepted.clone().into()).await {
-            Ok(()) => return Ok(None),
-            // Another process was first.
-            Err(CommandError::Append(AppendError::WrongExpectedRevision { .. })) => {
+        match append_surely(context.store.as_ref(), append(command, company, 0, accepted.clone().into())).await {
+            Ok(appended) if !appended.repeated => return Ok(None),
+            // The reply was lost, or another process was first: with this request, or with another under the same key.
+            Ok(_) | Err(AppendError::WrongExpectedRevision { .. }) => {
                 events = context.store.read_stream(&stream, 0, Direction::Forwards, 2).await?;
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         }
     }
     let mut kept = None;
@@ -104,18 +130,11 @@ async fn reserve(
     Ok(kept)
 }
 
-async fn append(
-    context: &Context,
-    command: &Command,
-    company: CompanyId,
-    index: usize,
-    event: CommandEvent,
-) -> Result<(), CommandError> {
+fn append(command: &Command, company: CompanyId, index: usize, event: CommandEvent) -> Append {
     let stream = StreamId::command(command.id);
     let expected = if index == 0 { Expected::NoStream } else { Expected::Exact(index as u64 - 1) };
     let events = encode(&[event], &stream, company, command.id, index, &command.metadata());
-    append_surely(context.store.as_ref(), Append { stream, expected, events }).await?;
-    Ok(())
+    Append { stream, expected, events }
 }
 
 /// A stream at a revision: the same state, for ever.
@@ -238,6 +257,8 @@ impl Outcome for AcquireAnswer {
 /// A command's output is not kept: a repetition is told how it ended, not what it said.
 #[async_trait]
 impl Outcome for ExecuteAnswer {
+    const IS_ON_RECORD: bool = true;
+
     fn keep(&self) -> Value {
         json!((LeaseAt::of(&self.lease), &self.execution, self.duration_ms))
     }

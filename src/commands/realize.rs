@@ -42,7 +42,7 @@ pub async fn realize(
 ) -> Result<LeaseState, CommandError> {
     let mut session = LeaseSession::load_existing(context, command, request.lease_id, request.company_id).await?;
     if session.written() > 0 {
-        return session.into_left();
+        return session.into_state();
     }
     let state = session.state()?;
     authority::check_revision(request.if_revision, state)?;

@@ -32,7 +32,7 @@ pub struct RenewRequest {
 pub async fn renew(context: &Context, command: &Command, request: &RenewRequest) -> Result<LeaseState, CommandError> {
     let mut session = LeaseSession::load_existing(context, command, request.lease_id, request.company_id).await?;
     if session.written() > 0 {
-        return session.into_left();
+        return session.into_state();
     }
     authority::check_revision(request.if_revision, session.state()?)?;
     let renewal = session.decide(|state| decide(state, request, context.clock.now()));

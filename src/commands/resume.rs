@@ -37,7 +37,7 @@ pub async fn resume(context: &Context, command: &Command, request: &ResumeReques
     let _held = context.locks.hold(request.lease_id.0).await;
     let mut session = LeaseSession::load_existing(context, command, request.lease_id, request.company_id).await?;
     if session.written() > 0 {
-        return session.into_left();
+        return session.into_state();
     }
     let state = session.state()?;
     authority::check_revision(request.if_revision, state)?;

@@ -11,7 +11,9 @@ use lease_events::fold::{FoldError, StreamState};
 use lease_events::id::{CompanyId, EventId, LeaseId};
 use lease_events::lease::{LeaseEvent, LeaseState};
 use lease_events::record::{Metadata, NewEvent, Position, RecordedEvent, StreamId};
-use lease_events::store::{Append, AppendError, EventStore, Expected, recorded};
+use lease_events::store::{Append, AppendError, Appended, EventStore, Expected, recorded};
+
+use tokio::time::Instant;
 
 use super::Context;
 use super::caller::Command;
@@ -22,8 +24,9 @@ use super::replay::events_of;
 /// loss means that somebody else's event is durable.
 const CONFLICTS_MAX: u32 = 32;
 
-/// How long the outcome of an effect that has happened is tried to be stored before it is left to recovery.
-const OUTCOME_TRIED_FOR: Duration = Duration::from_secs(30);
+/// How long what has happened is tried to be stored: the outcome of an effect, before it is left to recovery, or the
+/// end of a command, before its caller is told to ask again.
+pub const OUTCOME_TRIED_FOR: Duration = Duration::from_secs(30);
 /// First wait between two such tries; doubled up to [`OUTCOME_WAIT_MAX`].
 const OUTCOME_WAIT_FIRST: Duration = Duration::from_millis(20);
 /// Longest wait between two such tries.
@@ -36,8 +39,6 @@ pub struct LeaseSession<'a> {
     lease_id: LeaseId,
     stream: StreamId,
     state: Option<LeaseState>,
-    /// The state right behind the last event that this command has written.
-    left: Option<Box<LeaseState>>,
     written: usize,
 }
 
@@ -45,7 +46,7 @@ impl<'a> LeaseSession<'a> {
     /// The lease as its stream says now; it may not be there.
     pub async fn load(context: &'a Context, command: &'a Command, lease_id: LeaseId) -> Result<Self, CommandError> {
         let stream = StreamId::lease(lease_id);
-        let mut session = Self { context, command, lease_id, stream, state: None, left: None, written: 0 };
+        let mut session = Self { context, command, lease_id, stream, state: None, written: 0 };
         session.refresh().await?;
         Ok(session)
     }
@@ -91,12 +92,6 @@ impl<'a> LeaseSession<'a> {
         self.state.ok_or(CommandError::UnknownLease { lease_id: self.lease_id, company_id: None })
     }
 
-    /// The state as this command left it, whatever was written since: what it is answered when it is told again.
-    pub fn into_left(self) -> Result<LeaseState, CommandError> {
-        let left = self.left.map(|left| *left);
-        left.ok_or(CommandError::UnknownLease { lease_id: self.lease_id, company_id: None })
-    }
-
     /// How many events this command has written to the stream, now or before a crash.
     #[must_use]
     pub fn written(&self) -> usize {
@@ -112,24 +107,32 @@ impl<'a> LeaseSession<'a> {
     /// Appends an intent, or anything that is not the outcome of an effect, at the loaded revision. A conflict is
     /// the caller's to decide on anew.
     pub async fn append(&mut self, company: CompanyId, events: &[LeaseEvent]) -> Result<(), AppendError> {
+        self.append_until(company, events, Instant::now()).await
+    }
+
+    async fn append_until(
+        &mut self,
+        company: CompanyId,
+        events: &[LeaseEvent],
+        tried_until: Instant,
+    ) -> Result<(), AppendError> {
         let expected = Expected::after(self.state.as_ref().map(|state| state.revision));
         let encoded = encode(events, &self.stream, company, self.command.id, self.written, &self.metadata());
         self.check_legal(events, &encoded, expected)?;
         let append = Append { stream: self.stream.clone(), expected, events: encoded };
-        let appended = append_surely(self.context.store.as_ref(), append).await?;
+        let appended = append_until(self.context.store.as_ref(), append, tried_until).await?;
         let followed = appended.events.iter().try_for_each(|recorded| self.follow(recorded));
         followed.map_err(|error| AppendError::Invalid { sentence: error.to_string() })
     }
 
     /// Appends the outcome of an effect that has happened, whatever others wrote meanwhile: `outcome` is asked
-    /// again with each fresh state, and answers nothing where somebody else has recorded it. A store that is away is tried for a while; then the outcome is left to
-    /// recovery, which finds the intent.
+    /// again with each fresh state, and answers nothing where somebody else has recorded it. A store that is away is
+    /// tried for [`OUTCOME_TRIED_FOR`]; then the outcome is left to recovery, which finds the intent.
     pub async fn append_outcome(
         &mut self,
         mut outcome: impl FnMut(&LeaseState) -> Vec<LeaseEvent>,
     ) -> Result<(), CommandError> {
-        let tried_until = tokio::time::Instant::now() + OUTCOME_TRIED_FOR;
-        let mut wait = OUTCOME_WAIT_FIRST;
+        let tried_until = Instant::now() + OUTCOME_TRIED_FOR;
         let mut conflicts = 0;
         loop {
             let state = self.state()?;
@@ -137,7 +140,7 @@ impl<'a> LeaseSession<'a> {
             if events.is_empty() {
                 return Ok(());
             }
-            match self.append(company, &events).await {
+            match self.append_until(company, &events, tried_until).await {
                 Ok(()) => return Ok(()),
                 Err(AppendError::WrongExpectedRevision { .. }) if conflicts < CONFLICTS_MAX => {
                     conflicts += 1;
@@ -145,11 +148,6 @@ impl<'a> LeaseSession<'a> {
                 }
                 Err(AppendError::WrongExpectedRevision { stream, .. }) => {
                     return Err(CommandError::Contention { stream });
-                }
-                Err(AppendError::Unavailable { cause }) if tokio::time::Instant::now() < tried_until => {
-                    tracing::warn!(stream = %self.stream, %cause, "an outcome could not be stored yet");
-                    tokio::time::sleep(wait).await;
-                    wait = (wait * 2).min(OUTCOME_WAIT_MAX);
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -205,7 +203,6 @@ impl<'a> LeaseSession<'a> {
         self.state = Some(LeaseState::apply(self.state.take(), recorded)?);
         if recorded.event_id == EventId::of_command(self.command.id, self.stream.as_str(), self.written) {
             self.written += 1;
-            self.left = self.state.clone().map(Box::new);
         }
         Ok(())
     }
@@ -215,14 +212,30 @@ impl<'a> LeaseSession<'a> {
 const LOST_REPLIES_MAX: u32 = 3;
 
 /// Appends, and sends an append whose reply was lost again: it is the same append.
-pub async fn append_surely(
-    store: &dyn EventStore,
-    append: Append,
-) -> Result<lease_events::store::Appended, AppendError> {
+pub async fn append_surely(store: &dyn EventStore, append: Append) -> Result<Appended, AppendError> {
     let mut lost = 0;
     loop {
         match store.append(append.clone()).await {
             Err(AppendError::OutcomeUnknown { .. }) if lost < LOST_REPLIES_MAX => lost += 1,
+            result => return result,
+        }
+    }
+}
+
+/// Appends surely, and tries a store that is away again until then.
+pub async fn append_until(
+    store: &dyn EventStore,
+    append: Append,
+    tried_until: Instant,
+) -> Result<Appended, AppendError> {
+    let mut wait = OUTCOME_WAIT_FIRST;
+    loop {
+        match append_surely(store, append.clone()).await {
+            Err(AppendError::Unavailable { cause }) if Instant::now() < tried_until => {
+                tracing::warn!(stream = %append.stream, %cause, "what has happened could not be stored yet");
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(OUTCOME_WAIT_MAX);
+            }
             result => return result,
         }
     }

@@ -32,7 +32,7 @@ pub async fn waive(context: &Context, command: &Command, request: &WaiveRequest)
     let _held = context.locks.hold(request.lease_id.0).await;
     let mut session = LeaseSession::load_existing(context, command, request.lease_id, request.company_id).await?;
     if session.written() > 0 {
-        return session.into_left();
+        return session.into_state();
     }
     authority::check_revision(request.if_revision, session.state()?)?;
     let operator = Authority::Operator { reason: request.reason.clone() };

@@ -137,17 +137,7 @@ impl DueRows {
             Ok(result) => result,
             Err(broken) => Err(CommandError::BrokenOff { cause: broken.to_string() }),
         };
-        let row = |did, because| SweepRow { lease_id: Some(lease_id), provider_lease_id: None, did, because };
-        match result {
-            Ok(done) => {
-                self.patience.succeeded(&lease_id);
-                done.map(|done| row(Some(done.did), done.because))
-            }
-            Err(error) => {
-                self.patience.failed_again(lease_id);
-                Some(row(None, error.to_string()))
-            }
-        }
+        SweepRow::of(lease_id, result, &self.patience)
     }
 
     /// Whether this row failed lately, and is left alone.

@@ -76,17 +76,8 @@ impl Sweep for LostCommands {
             if pass.stopping.is_cancelled() {
                 break;
             }
-            let row = |did, because| SweepRow { lease_id: Some(lease_id), provider_lease_id: None, did, because };
-            match settle_commands(context, &command_of(context, self.name()), lease_id).await {
-                Ok(done) => {
-                    self.0.succeeded(&lease_id);
-                    report.rows.extend(done.map(|done| row(Some(done.did), done.because)));
-                }
-                Err(error) => {
-                    self.0.failed_again(lease_id);
-                    report.rows.push(row(None, error.to_string()));
-                }
-            }
+            let settled = settle_commands(context, &command_of(context, self.name()), lease_id).await;
+            report.rows.extend(SweepRow::of(lease_id, settled, &self.0));
         }
         report
     }

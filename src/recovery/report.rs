@@ -3,7 +3,9 @@
 use chrono::{DateTime, Utc};
 use lease_events::id::LeaseId;
 
-use crate::commands::upkeep::Did;
+use super::patience::Patience;
+use crate::commands::error::CommandError;
+use crate::commands::upkeep::{Did, Upkeep};
 
 /// One look of one sweep.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -38,6 +40,27 @@ pub struct NamedReport {
     pub sweep: &'static str,
     /// What it tells.
     pub report: SweepReport,
+}
+
+impl SweepRow {
+    /// What became of one lease, which `patience` learns too; `None` where there was nothing to do.
+    pub(super) fn of(
+        lease_id: LeaseId,
+        result: Result<Option<Upkeep>, CommandError>,
+        patience: &Patience<LeaseId>,
+    ) -> Option<Self> {
+        let row = |did, because| Self { lease_id: Some(lease_id), provider_lease_id: None, did, because };
+        match result {
+            Ok(done) => {
+                patience.succeeded(&lease_id);
+                done.map(|done| row(Some(done.did), done.because))
+            }
+            Err(error) => {
+                patience.failed_again(lease_id);
+                Some(row(None, error.to_string()))
+            }
+        }
+    }
 }
 
 impl SweepReport {

@@ -44,17 +44,8 @@ impl Sweep for StrayClaims {
                 if pass.stopping.is_cancelled() || report.rows.len() >= ROWS_PER_LOOK {
                     return report;
                 }
-                let row = |did, because| SweepRow { lease_id: Some(lease_id), provider_lease_id: None, did, because };
-                match settle_claim(context, &command_of(context, self.name()), lease_id).await {
-                    Ok(done) => {
-                        self.0.succeeded(&lease_id);
-                        report.rows.extend(done.map(|done| row(Some(done.did), done.because)));
-                    }
-                    Err(error) => {
-                        self.0.failed_again(lease_id);
-                        report.rows.push(row(None, error.to_string()));
-                    }
-                }
+                let settled = settle_claim(context, &command_of(context, self.name()), lease_id).await;
+                report.rows.extend(SweepRow::of(lease_id, settled, &self.0));
             }
             if page.len() < ROWS_MAX {
                 return report;

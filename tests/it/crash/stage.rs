@@ -307,7 +307,7 @@ impl Stage {
         }
         let log = self.home.log();
         let behind = log.iter().filter(|one| one.position.0 > before.0).collect::<Vec<_>>();
-        // A store that was away when a command was done could not keep that it is done; its first repetition does so.
+        // An execute is answered though a store that was away could not keep that it is done; its first repetition does so.
         let is_note = |one: &&RecordedEvent| one.stream_id.category() == "command" && one.stream_revision == 1;
         if self.home.loses_its_store() && behind.iter().all(is_note) && self.site.journal(self.home.path()) == before.1
         {

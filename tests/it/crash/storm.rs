@@ -139,7 +139,8 @@ impl Client<'_> {
             };
             match say(&address, ask) {
                 Ok(answer) if answer.body["code"] == "outcome-unknown" && unknown < UNKNOWN_ASKED => unknown += 1,
-                Ok(answer) if answer.body["code"] != "stopping" => return answer,
+                // 503: it stops, or its store is away, or it has been taken for dead.
+                Ok(answer) if answer.status != 503 => return answer,
                 _ => {}
             }
             assert!(since.elapsed() < PATIENCE, "nobody answers {ask:?}");

@@ -30,6 +30,8 @@ pub(crate) struct Doom {
     died: tokio::sync::Notify,
     /// It stalls right before it appends an event of this type, until it is told to go on.
     stalls_at: Mutex<Option<&'static str>>,
+    /// Its store has fenced it off when it comes to append an event of this type.
+    fenced_at: Mutex<Option<&'static str>>,
     stalled: tokio::sync::Notify,
     goes_on: tokio::sync::Notify,
     /// Every point that was reached.
@@ -48,6 +50,11 @@ impl Doom {
     /// It stalls right before its first append of this event type.
     pub(crate) fn stall_at(&self, event_type: &'static str) {
         *self.stalls_at.lock().expect("nobody panics") = Some(event_type);
+    }
+
+    /// Its first append of this event type is refused: it was taken for dead.
+    pub(crate) fn fence_at(&self, event_type: &'static str) {
+        *self.fenced_at.lock().expect("nobody panics") = Some(event_type);
     }
 
     /// Waits until it stalls.
@@ -118,10 +125,15 @@ impl EventStore for MortalStore {
     async fn append(&self, append: Append) -> Result<Appended, AppendError> {
         self.live().await;
         let is_here = |event_type: &str| append.events.iter().any(|event| *event.event_type == *event_type);
-        let stalls = self.doom.stalls_at.lock().expect("nobody panics").take_if(|event_type| is_here(event_type));
-        if stalls.is_some() {
+        let is_next = |at: &Mutex<Option<&'static str>>| {
+            at.lock().expect("nobody panics").take_if(|event_type| is_here(event_type)).is_some()
+        };
+        if is_next(&self.doom.stalls_at) {
             self.doom.stalled.notify_one();
             self.doom.goes_on.notified().await;
+        }
+        if is_next(&self.doom.fenced_at) {
+            return Err(AppendError::Fenced { owner: "this process".to_owned() });
         }
         self.inner.append(append).await
     }
