@@ -53,11 +53,6 @@ impl Kept {
         }
     }
 
-    /// Whether the store goes away at times.
-    pub(super) fn is_stopped_at_times(&self) -> bool {
-        matches!(self, Self::StoppedAtTimes(_))
-    }
-
     /// The whole log, read beside whoever serves it.
     pub(super) fn log(&self) -> Vec<RecordedEvent> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

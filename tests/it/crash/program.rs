@@ -75,11 +75,6 @@ impl Home {
         self.kept.log()
     }
 
-    /// Whether the store goes away under the servers, and comes back.
-    pub(super) fn loses_its_store(&self) -> bool {
-        self.kept.is_stopped_at_times()
-    }
-
     /// What the servers have logged.
     pub(super) fn logged(&self) -> String {
         std::fs::read_to_string(self.path().join("server.log")).unwrap_or_default()

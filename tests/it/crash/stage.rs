@@ -307,10 +307,11 @@ impl Stage {
         }
         let log = self.home.log();
         let behind = log.iter().filter(|one| one.position.0 > before.0).collect::<Vec<_>>();
-        // An execute is answered though a store that was away could not keep that it is done; its first repetition does so.
-        let is_note = |one: &&RecordedEvent| one.stream_id.category() == "command" && one.stream_revision == 1;
-        if self.home.loses_its_store() && behind.iter().all(is_note) && self.site.journal(self.home.path()) == before.1
-        {
+        // An execute is answered though its store was away, or had fenced it off, and could not keep that it is done; its
+        // first repetition does so.
+        let is_note =
+            |one: &&RecordedEvent| &*one.event_type == "command-completed" && one.data.contains("\"exitCode\"");
+        if behind.iter().all(is_note) && self.site.journal(self.home.path()) == before.1 {
             return Ok(());
         }
         Err(format!("what was told again did something at the provider, or here: {behind:#?}"))
