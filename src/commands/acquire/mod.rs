@@ -20,10 +20,10 @@ pub(crate) use fingerprint::{canonical, sha256_hex};
 use chrono::{DateTime, Utc};
 use lease_events::environment::EnvironmentState;
 use lease_events::failure::Fault;
-use lease_events::id::{CompanyId, EnvironmentId, RunId};
+use lease_events::id::{CompanyId, EnvironmentId, LeaseId, RunId};
 use lease_events::lease::LeaseState;
 use lease_events::lease::event::{
-    LeaseAcquireFailed, LeaseEffectUnknown, LeaseEvent, LeaseProviderAcquired, LeaseRequested, LeaseReuseDecided,
+    LeaseAcquireFailed, LeaseEffectUnknown, LeaseEvent, LeaseProviderAcquired, LeaseRequested,
 };
 use lease_events::lease::vocabulary::{Effect, LeaseStatus, Reason, Verdict};
 use lease_events::seam::crash::Step;
@@ -125,13 +125,15 @@ pub async fn acquire(
         check_not_released(context, run_id).await?;
     }
     let traits = driver.traits(&plan.config);
+    // A resume that fails may have taken all its time before the fresh acquire begins.
+    let calls = if plan.may_take_over { 2 } else { 1 };
     let facts = decide::Facts {
         ledger_id: context.ledger_id,
         lease_id: session.lease_id(),
         generation,
         owner: context.owner.clone(),
         now: context.clock.now(),
-        settle_at: settle_at(context, traits.call_timeout),
+        settle_at: settle_at(context, traits.call_timeout * calls),
     };
     let requested = decide::requested(request, &environment, &plan, fingerprint, facts);
     let mut acquisition = Acquisition { context, command, session, driver: driver.as_ref(), traits, plan };
@@ -170,6 +172,7 @@ impl Acquisition<'_> {
             return Ok(AcquiredHow::Reused);
         }
         self.stop_if_taken_over()?;
+        self.stop_if_late()?;
         let outcome = self.call_acquire(&requested).await;
         self.record_fresh(&outcome).await?;
         self.stop_if_ending().await?;
@@ -189,16 +192,18 @@ impl Acquisition<'_> {
         let run_id = self.session.state()?.run_id;
         let claim = reuse::claim(self.context, self.command, &mut candidates, lease_id, run_id);
         let claimed = self.context.step(Step::AcquireClaim, claim).await?;
-        let decided = self.record_decision(candidates.decided(claimed.as_ref().map(|claimed| claimed.lease_id))).await;
+        let decided = candidates.decided(claimed.as_ref().map(|claimed| claimed.lease_id));
+        let decided = self.record_decision(&[decided.into()]).await;
         let Some(claimed) = claimed else { return decided.map(|()| false) };
         if let Err(CommandError::OutcomeUnknown { fault, .. }) = &decided
-            && self.session.state()?.resuming_from != Some(claimed.lease_id)
+            && !knows_of(self.session.state()?, claimed.lease_id)
         {
             // Recovery settles this lease and does not know of the claim, which came too late.
             let verdict = Verdict::ResumeFailed;
-            reuse::give_back(self.context, self.command, &claimed, lease_id, verdict, fault).await?;
+            reuse::give_back(self.context, self.command, claimed.lease_id, lease_id, verdict, fault).await?;
         }
         decided?;
+        self.stop_if_late()?;
 
         let state = self.session.state()?;
         let scope = scope(state, claimed.next_token, 1);
@@ -217,16 +222,19 @@ impl Acquisition<'_> {
                 Ok(true)
             }
             reuse::Judgement::NotResumed { verdict, fault } => {
-                // What was claimed goes back first: a crash between the two is found by this lease's own intent.
-                let give_back = reuse::give_back(self.context, self.command, &claimed, lease_id, verdict, &fault);
-                self.context.step(Step::AcquireGiveBack, give_back).await?;
-                self.record_decision(candidates.not_resumed(claimed.lease_id, verdict, &fault)).await?;
                 let fails = verdict == Verdict::ResumeFailed
                     && self.plan.on_resume_failure == crate::drivers::OnResumeFailure::Fail;
+                let mut events = vec![candidates.not_resumed(claimed.lease_id, verdict, &fault).into()];
                 if fails {
-                    let failed = acquire_failed(Reason::ResumeFailed, Some(&fault));
-                    self.record_outcome(|state| if is_awaited(state) { vec![failed.clone()] } else { Vec::new() })
-                        .await?;
+                    events.push(acquire_failed(Reason::ResumeFailed, Some(&fault)));
+                }
+                // Decided on this lease's own stream first: where recovery has taken it over, it resumes what was claimed,
+                // and it alone. A crash between the two is found by the claim.
+                self.record_decision(&events).await?;
+                let give_back =
+                    reuse::give_back(self.context, self.command, claimed.lease_id, lease_id, verdict, &fault);
+                self.context.step(Step::AcquireGiveBack, give_back).await?;
+                if fails {
                     return Err(CommandError::Provider { lease_id, effect: Effect::Resume, fault });
                 }
                 Ok(false)
@@ -254,22 +262,21 @@ impl Acquisition<'_> {
         };
         let is_acquired = matches!(outcome, Outcome::Done(_));
         self.record_outcome(|state| {
-            // Recovery may have settled it meanwhile. What the provider gave to a lease that is over is recorded all the
-            // same: its cleanup is owed.
-            let is_known = state.provider_lease.is_some() || (!is_acquired && !is_awaited(state));
+            // Recovery may be at it meanwhile, and asks for what this call did not give. What the provider gave to a lease
+            // that is over is recorded all the same: its cleanup is owed.
+            let is_known = state.provider_lease.is_some() || (!is_acquired && !is_mine(state));
             if is_known { Vec::new() } else { vec![event.clone()] }
         })
         .await
     }
 
-    /// Steps 3, and 3 again where the resume failed.
-    async fn record_decision(&mut self, decided: LeaseReuseDecided) -> Result<(), CommandError> {
-        let is_undecided = |state: &LeaseState| is_awaited(state) && state.status != LeaseStatus::EffectUnknown;
-        let record = self
-            .session
-            .append_outcome(|state| if is_undecided(state) { vec![decided.clone().into()] } else { Vec::new() });
+    /// Step 3, and 3 again where the resume failed: what was decided, unless recovery has taken the lease over because
+    /// this acquire took too long.
+    async fn record_decision(&mut self, decided: &[LeaseEvent]) -> Result<(), CommandError> {
+        let before = self.session.written();
+        let record = self.session.append_outcome(|state| if is_mine(state) { decided.to_vec() } else { Vec::new() });
         self.context.step(Step::AcquireDecision, record).await?;
-        self.stop_if_taken_over()
+        if self.session.written() > before { Ok(()) } else { Err(self.taken_over()) }
     }
 
     async fn record_outcome(
@@ -283,11 +290,22 @@ impl Acquisition<'_> {
     /// more for a lease that is being settled, or is over.
     fn stop_if_taken_over(&self) -> Result<(), CommandError> {
         let state = self.session.state()?;
-        if matches!(state.status, LeaseStatus::Requested | LeaseStatus::Releasing) {
-            return Ok(());
-        }
+        let is_under_way = matches!(state.status, LeaseStatus::Requested | LeaseStatus::Releasing);
+        if is_under_way { Ok(()) } else { Err(self.taken_over()) }
+    }
+
+    /// Before a call that could outlast the lease's deadline: by then recovery is at the lease, and does what this call
+    /// would.
+    fn stop_if_late(&self) -> Result<(), CommandError> {
+        let deadline = self.session.state()?.in_flight.as_ref().map(|in_flight| in_flight.settle_at);
+        let limit = chrono::TimeDelta::from_std(self.traits.call_timeout).unwrap_or(chrono::TimeDelta::MAX);
+        let is_late = deadline.is_some_and(|deadline| deadline - self.context.clock.now() < limit);
+        if is_late { Err(self.taken_over()) } else { Ok(()) }
+    }
+
+    fn taken_over(&self) -> CommandError {
         let fault = Fault::new("taken-over", "it took too long, and recovery settles it");
-        Err(CommandError::OutcomeUnknown { lease_id: state.lease_id, effect: Effect::Acquire, fault })
+        CommandError::OutcomeUnknown { lease_id: self.session.lease_id(), effect: Effect::Acquire, fault }
     }
 
     fn stop_unless_active(&self) -> Result<(), CommandError> {
@@ -305,6 +323,7 @@ impl Acquisition<'_> {
             return Ok(AcquiredHow::Fresh);
         }
         match outcome {
+            Outcome::NotDone(_) | Outcome::Refused(_) if is_awaited(self.session.state()?) => Err(self.taken_over()),
             Outcome::Done(_) => Err(CommandError::AcquireCancelled { lease_id }),
             Outcome::NotDone(fault) | Outcome::Refused(fault) => {
                 Err(CommandError::Provider { lease_id, effect: Effect::Acquire, fault })
@@ -356,8 +375,18 @@ impl Acquisition<'_> {
     }
 }
 
-/// Whether the acquire still has no outcome.
-fn is_awaited(state: &LeaseState) -> bool {
+/// Whether an acquire may still decide: it has no outcome, and recovery has not taken it over. Pure.
+pub(super) fn is_mine(state: &LeaseState) -> bool {
+    is_awaited(state) && state.status != LeaseStatus::EffectUnknown
+}
+
+/// Whether recovery, which has taken a lease over, knows that it claimed what `claimed` kept: it resumes it, or has. Pure.
+pub(super) fn knows_of(state: &LeaseState, claimed: LeaseId) -> bool {
+    state.resuming_from == Some(claimed) || state.resumed_from == Some(claimed)
+}
+
+/// Whether an acquire still has no outcome. Pure.
+pub(super) fn is_awaited(state: &LeaseState) -> bool {
     state.status.is_open() && state.provider_lease.is_none()
 }
 

@@ -210,14 +210,29 @@ pub(in crate::commands) fn judge(claimed: &Claimed, outcome: Outcome<Resumed>) -
 pub(in crate::commands) async fn give_back(
     context: &Context,
     command: &Command,
-    claimed: &Claimed,
+    claimed: LeaseId,
     by_lease_id: LeaseId,
     verdict: Verdict,
     fault: &Fault,
 ) -> Result<(), CommandError> {
     let follow_up = command.follow_up("settle the claim");
-    let mut session = LeaseSession::load(context, &follow_up, claimed.lease_id).await?;
+    let mut session = LeaseSession::load(context, &follow_up, claimed).await?;
     session.append_outcome(|state| given_back(state, by_lease_id, verdict, fault)).await
+}
+
+/// Why a lease did not resume what it had claimed of `claimed`, as its own events have it; `None` where they do not say so.
+/// Pure.
+pub(in crate::commands) fn declined(history: &[LeaseEvent], claimed: LeaseId) -> Option<(Verdict, Fault)> {
+    let decided = history.iter().filter_map(|event| match event {
+        LeaseEvent::ReuseDecided(decided) if decided.chosen.is_none() => Some(decided),
+        _ => None,
+    });
+    let mut declined = decided.flat_map(|decided| &decided.candidates).filter(|candidate| {
+        let is_declined = matches!(candidate.verdict, Verdict::ResumeFailed | Verdict::Gone | Verdict::IdentityChanged);
+        candidate.lease_id == claimed && is_declined
+    });
+    let why = |detail: Option<String>| detail.unwrap_or_else(|| "it could not be resumed".to_owned());
+    declined.next().map(|candidate| (candidate.verdict, Fault::new("not-resumed", why(candidate.detail.clone()))))
 }
 
 /// What is recorded of a sandbox that `by` claimed and did not resume, on the stream of the lease that gave it up;

@@ -1,7 +1,9 @@
 //! Settling an acquire: by asking again, by the listing (see [`super::look`]), or by resuming what it had claimed.
 
 use chrono::TimeDelta;
+use lease_events::codec::decode;
 use lease_events::failure::Fault;
+use lease_events::fold::FoldError;
 use lease_events::id::LeaseId;
 use lease_events::lease::LeaseState;
 use lease_events::lease::event::{Candidate, LeaseEffectUnknown, LeaseEvent, LeaseReuseDecided};
@@ -11,7 +13,7 @@ use lease_events::seam::crash::Step;
 
 use super::{due, intent};
 use crate::commands::Context;
-use crate::commands::acquire::reuse::{Claimed, Judgement, give_back, judge};
+use crate::commands::acquire::reuse::{Claimed, Judgement, declined, give_back, judge};
 use crate::commands::acquire::{FIRST_TOKEN, acquire_failed, provider_acquired, recipe};
 use crate::commands::caller::Command;
 use crate::commands::effect::{driver_of, held, scope, settle_at, within};
@@ -22,6 +24,7 @@ use crate::commands::release_run::check_not_released;
 use crate::commands::session::LeaseSession;
 use crate::commands::upkeep::{Did, Upkeep};
 use crate::drivers::{Acquired, DriverTraits, EnvironmentDriver, Outcome};
+use crate::queries::history::lease_history;
 
 /// How long a look-up of claims waits until the projections have seen what was stored before it.
 const PROJECTED_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
@@ -65,7 +68,8 @@ impl Settling<'_> {
         }
     }
 
-    /// A claim without a decision: the process died between the two. The decision that it stands for is stored.
+    /// A claim without a decision: the process died between the two. The decision that it stands for is stored. One that
+    /// was decided against goes back.
     async fn decide_claim(&mut self) -> Result<(), CommandError> {
         let state = self.session.state()?;
         if !state.policy.allows_reuse() || state.resuming_from.is_some() {
@@ -77,6 +81,13 @@ impl Settling<'_> {
         for claimed in read_model.claimed_by(lease_id).await? {
             let other = LeaseSession::load(self.context, self.command, claimed).await?;
             let Some(other) = other.get().filter(|other| is_claimed(other, lease_id)) else { continue };
+            let history = lease_history(self.context, lease_id, None).await?;
+            let history: Vec<_> = history.iter().map(decode).collect::<Result<_, _>>().map_err(FoldError::from)?;
+            if let Some((verdict, fault)) = declined(&history, claimed) {
+                let back = give_back(self.context, self.command, claimed, lease_id, verdict, &fault);
+                self.context.step(Step::SettleGiveBack, back).await?;
+                continue;
+            }
             let candidate = Candidate {
                 lease_id: claimed,
                 provider_lease_id: other.provider_lease_id().map(str::to_owned),
@@ -236,16 +247,22 @@ impl Settling<'_> {
                 self.conclude(resumed.into(), Did::Adopted).await
             }
             Judgement::NotResumed { verdict, fault } => {
-                let back = give_back(self.context, self.command, &claimed, state.lease_id, verdict, &fault);
-                self.context.step(Step::SettleGiveBack, back).await?;
                 self.because = format!("{}; {fault}", self.because);
-                self.give_up(Did::GivenBack, Reason::ResumeFailed).await
+                let (context, command) = (self.context, self.command);
+                // First on this lease's own stream: where its acquire resumed what was claimed after all, it has it.
+                let given_up = self.give_up(Did::GivenBack, Reason::ResumeFailed).await?;
+                if given_up.is_some() {
+                    let back = give_back(context, command, from, state.lease_id, verdict, &fault);
+                    context.step(Step::SettleGiveBack, back).await?;
+                }
+                Ok(given_up)
             }
         }
     }
 
     /// Nothing of the acquire is at the provider, for certain.
     pub(super) async fn give_up(mut self, did: Did, reason: Reason) -> Result<Option<Upkeep>, CommandError> {
+        let before = self.session.written();
         let fault = Fault::new("given-up", format!("{}; nothing of it is there", self.because));
         let record = self.session.append_outcome(|state| {
             let is_awaited = state.status.is_open() && state.provider_lease.is_none();
@@ -253,7 +270,7 @@ impl Settling<'_> {
             if is_awaited { vec![acquire_failed(reason, Some(&fault))] } else { Vec::new() }
         });
         self.context.step(Step::SettleOutcome, record).await?;
-        Ok((self.session.written() > 0).then(|| Upkeep::new(did, self.because)))
+        Ok((self.session.written() > before).then(|| Upkeep::new(did, self.because)))
     }
 
     /// It could not be found out now.

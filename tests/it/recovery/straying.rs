@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 use lease_events::id::LeaseId;
-use lease_events::lease::vocabulary::{LeaseStatus, ReleaseStatus};
+use lease_events::lease::vocabulary::{Effect, LeaseStatus, ReleaseStatus};
 use lease_events::seam::crash::{CrashPoint, Side, Step};
 use lease_ledger::commands::upkeep::Did;
+use lease_ledger::drivers::sandbox::fake::Trouble;
 use serde_json::json;
 
 use super::audit::{audit, log};
@@ -90,6 +91,62 @@ async fn a_claim_that_comes_too_late_is_given_back_once() {
     assert_eq!(story.iter().filter(|event| *event == "released").count(), 2, "{story:?}");
     let log = log(&bench).await;
     audit(&bench, &log, "a late claim").await;
+}
+
+/// It stalls between its claim and its decision; recovery finds the claim and resumes the sandbox, so it is the lease's. What
+/// wakes gives nothing back: the lease that kept the sandbox may not destroy it under its holder.
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_recovery_has_taken_over_is_not_given_back() {
+    let world = World::new();
+    let doom = Arc::<Doom>::default();
+    let stalls = world.start(&doom);
+    let environment = stalls.environment("one", fake(json!({ "reuseLease": true }))).await.environment_id;
+    let kept = stalls.acquire(environment, run(1)).await.expect("acquired").lease;
+    stalls.release(&kept, ReleaseStatus::Released).await.expect("kept");
+    doom.stall_at("lease-reuse-decided");
+    let acquire = tokio::spawn(async move { stalls.acquire(environment, run(2)).await });
+    doom.stalled().await;
+    let bench = world.start(&Arc::default());
+    world.clock.skip(TimeDelta::hours(1));
+    assert_eq!(dids(&bench).await, ["adopted"]);
+    doom.go_on();
+    acquire.await.expect("no panic").expect_err("it took too long");
+    let claimed = bench.lease(kept.lease_id).await;
+    assert!(claimed.is_claimed_away());
+    let holder = bench.lease(claimed.claimed_by.expect("claimed")).await;
+    assert_eq!((holder.status, holder.resumed_from), (LeaseStatus::Active, Some(kept.lease_id)));
+    assert!(dids(&bench).await.is_empty());
+    let log = log(&bench).await;
+    audit(&bench, &log, "a claim that was taken over").await;
+}
+
+/// Its resume failed, and it stalls before it says so; recovery resumes the same sandbox, which is the lease's then.
+#[tokio::test(start_paused = true)]
+async fn a_failed_resume_of_a_stalled_take_over_takes_nothing_back() {
+    let world = World::new();
+    let doom = Arc::<Doom>::default();
+    let stalls = world.start(&doom);
+    let environment = stalls.environment("one", fake(json!({ "reuseLease": true }))).await.environment_id;
+    let kept = stalls.acquire(environment, run(1)).await.expect("acquired").lease;
+    stalls.release(&kept, ReleaseStatus::Released).await.expect("kept");
+    world.provider.inject(Effect::Resume, Trouble::NotDone);
+    doom.stall_at("lease-reuse-decided");
+    let acquire = tokio::spawn(async move { stalls.acquire(environment, run(2)).await });
+    doom.stalled().await;
+    // It goes on to its resume, and stalls before its second decision.
+    doom.stall_at("lease-reuse-decided");
+    doom.go_on();
+    doom.stalled().await;
+    let bench = world.start(&Arc::default());
+    world.clock.skip(TimeDelta::hours(1));
+    assert_eq!(dids(&bench).await, ["adopted"]);
+    doom.go_on();
+    acquire.await.expect("no panic").expect_err("it took too long");
+    let claimed = bench.lease(kept.lease_id).await;
+    let holder = bench.lease(claimed.claimed_by.expect("claimed")).await;
+    assert_eq!((holder.status, holder.resumed_from), (LeaseStatus::Active, Some(kept.lease_id)));
+    let log = log(&bench).await;
+    audit(&bench, &log, "a failed resume that came late").await;
 }
 
 /// A key whose lease was adopted and is over, while its run has acquired again since: it is answered by what it made, and

@@ -106,7 +106,7 @@ impl Explorer {
     }
 
     fn beginnings(&self, world: &World, process: usize, events: &mut Vec<Event>) {
-        let program = |kind, lease, next| Program { kind, lease, session: EMPTY, next };
+        let program = |kind, lease, next| Program { kind, lease, session: EMPTY, next, is_late: false };
         for (index, issued) in self.machine.case.issued.iter().enumerate() {
             let bit = 1 << index;
             let program = match *issued {
@@ -121,16 +121,20 @@ impl Explorer {
         }
         for lease in (0..LEASES).map(|lease| u8::try_from(lease).expect("there are few")) {
             let Some(state) = self.machine.lease(world, lease) else { continue };
-            let is_at_it = |kind: Kind| match kind {
-                Kind::Acquire | Kind::Release | Kind::Destroy => true,
+            let is_at_it = |program: &Program| match program.kind {
+                Kind::Acquire => !(self.machine.case.takeovers_stall && program.next.is_of_take_over()),
+                Kind::Release | Kind::Destroy => true,
                 Kind::Settle => self.machine.case.settled_by_one,
-                Kind::Clean => false,
+                Kind::Clean | Kind::Return => false,
             };
-            // Whoever began it is dead, or has left it.
+            // Whoever began it is dead, has left it, or stalls.
             let mut programs = world.processes.iter().flatten();
-            let is_orphan = !programs.any(|program| program.lease == lease && is_at_it(program.kind));
+            let is_orphan = !programs.any(|program| program.lease == lease && is_at_it(program));
             if is_orphan && Machine::is_to_settle(&state) {
                 events.push(Event::Begins { process, issued: 0, program: program(Kind::Settle, lease, Step::Load) });
+            }
+            if self.machine.is_stray_claim(world, lease) {
+                events.push(Event::Begins { process, issued: 0, program: program(Kind::Return, lease, Step::Load) });
             }
             if is_owed(&state) {
                 events.push(Event::Begins { process, issued: 0, program: program(Kind::Clean, lease, Step::Load) });
@@ -144,6 +148,10 @@ impl Explorer {
             Event::Begins { process, issued, program } => {
                 self.machine.tell(|| format!("{:?} of lease {} begins", program.kind, program.lease));
                 world.begun |= issued;
+                if program.kind == Kind::Settle {
+                    let stalled = |it: &&mut Program| it.kind == Kind::Acquire && it.lease == program.lease;
+                    world.processes.iter_mut().flatten().filter(stalled).for_each(|it| it.is_late = true);
+                }
                 world.processes[process] = Some(program);
             }
             Event::Steps { process, luck } => {

@@ -43,7 +43,8 @@ fn none_forgotten(machine: &Machine, world: &World, leases: &[Option<Arc<LeaseSt
             }
             let claimant = state.claimed_by.filter(|_| state.is_claimed_away()).map(|by| machine.number(by));
             let claimant = claimant.and_then(|by| leases[usize::from(by)].as_ref());
-            state.status == LeaseStatus::Active
+            machine.is_stray_claim(world, name(number))
+                || state.status == LeaseStatus::Active
                 || (state.status.is_open() && Machine::is_to_settle(state))
                 || (state.keeps_something() && state.next_action.is_some())
                 || claimant
@@ -78,5 +79,11 @@ fn streams_are_legal(machine: &Machine, world: &World, _: &[Option<Arc<LeaseStat
 /// Whether nothing is under way, in flight or owed: what is left is held, kept, or gone.
 pub(super) fn is_settled(machine: &Machine, world: &World) -> bool {
     let mut leases = world.streams.iter().filter_map(|stream| machine.streams.state(*stream));
-    world.processes == [None; 2] && leases.all(|state| !Machine::is_to_settle(state) && !is_owed(state))
+    world.processes == [None; 2]
+        && leases.all(|state| !Machine::is_to_settle(state) && !is_owed(state))
+        && (0..LEASES).all(|lease| !machine.is_stray_claim(world, name(lease)))
+}
+
+fn name(lease: usize) -> u8 {
+    u8::try_from(lease).expect("there are few")
 }

@@ -45,6 +45,8 @@ pub(super) struct Case {
     pub(super) faults: u8,
     /// Whether the store compares the revision of a claim: the model without it must fail.
     pub(super) claims_are_checked: bool,
+    /// Whether a take-over may stall beyond its deadline at any step of it, so that it is settled beside it.
+    pub(super) takeovers_stall: bool,
     /// Whether one process at a time settles a lease: the model without it must fail.
     pub(super) settled_by_one: bool,
 }

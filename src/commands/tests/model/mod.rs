@@ -3,8 +3,8 @@
 //!
 //! The states' leases are folded by the ledger's own fold, and the steps decide with the commands' own functions; the
 //! model adds only the order of the steps, a provider that is a list of what is there, and a scheduler. Its limits: at
-//! most one command at a time in a process, one moment in time, recovery of what nobody is at, and a provider that does
-//! under the same lease id what it did before.
+//! most one command at a time in a process, one moment in time, a provider that does under the same lease id what it did
+//! before, and recovery of what nobody is at, or of a take-over that stalls beyond its deadline.
 
 mod explore;
 mod invariants;
@@ -20,7 +20,8 @@ use machine::Case;
 use world::Issued::{Acquire, Destroy, Release};
 
 /// A case in which the ledger does as it should, and nothing happens yet.
-const CHECKED: Case = Case { issued: &[], crashes: 0, faults: 0, claims_are_checked: true, settled_by_one: true };
+const CHECKED: Case =
+    Case { issued: &[], crashes: 0, faults: 0, claims_are_checked: true, takeovers_stall: false, settled_by_one: true };
 
 /// Explores a case, and says how large it was.
 #[track_caller]
@@ -49,6 +50,20 @@ fn releases_and_destroys_meet_the_claim() {
 fn processes_die_again_and_again() {
     let issued = &[Acquire(2), Release(2), Destroy(1)];
     holds("an acquire, its release, a destroy", Case { issued, crashes: 2, faults: 1, ..CHECKED });
+}
+
+#[test]
+fn a_take_over_stalls_beyond_its_deadline() {
+    let issued = &[Acquire(2), Acquire(3)];
+    holds(
+        "two acquires, of which any may stall",
+        Case { issued, crashes: 1, faults: 1, takeovers_stall: true, ..CHECKED },
+    );
+    let issued = &[Acquire(2), Release(2), Destroy(0)];
+    holds(
+        "one may stall, and what it claims ends",
+        Case { issued, crashes: 1, faults: 1, takeovers_stall: true, ..CHECKED },
+    );
 }
 
 #[test]

@@ -7,17 +7,25 @@ use lease_events::lease::{LeaseEvent, LeaseState};
 use super::machine::{Machine, fault, receipt};
 use super::steps::{decided, receipt_of, unheard};
 use super::world::{Answer, Claim, Kind, LEASES, Luck, NOW, Program, Step, World};
-use crate::commands::acquire::reuse::{Judgement, given_back};
-use crate::commands::acquire::{acquire_failed, provider_acquired};
+use crate::commands::acquire::reuse::{Judgement, declined};
+use crate::commands::acquire::{acquire_failed, is_awaited, provider_acquired};
 use crate::commands::cleanup::is_owed;
 use crate::commands::owe;
 use crate::commands::release::is_ending;
+use crate::commands::settle::claim::{given_back as returned, is_stray};
 
 impl Machine {
     /// Whether something of the lease is in flight that recovery settles.
     pub(super) fn is_to_settle(state: &LeaseState) -> bool {
         let next = state.next_action.as_ref().map(|next| next.action);
         matches!(next, Some(NextActionKind::SettleAcquire | NextActionKind::FinishRelease))
+    }
+
+    /// Whether what the lease keeps was claimed by one that will never take it over.
+    pub(super) fn is_stray_claim(&self, world: &World, lease: u8) -> bool {
+        let Some(state) = self.lease(world, lease).filter(|state| state.is_claimed_away()) else { return false };
+        let claimant = state.claimed_by.and_then(|by| self.lease(world, self.number(by)));
+        claimant.is_some_and(|claimant| is_stray(&claimant, state.lease_id))
     }
 
     pub(super) fn settling_step(&mut self, world: &mut World, program: &mut Program, luck: Luck) -> bool {
@@ -27,10 +35,12 @@ impl Machine {
             Step::FindClaim => self.find_claim(world, program),
             Step::Mark => self.mark(world, program),
             Step::GiveUp => {
-                self.append_own(world, program, Step::Over, |_, state| {
-                    let is_awaited = state.status.is_open() && state.provider_lease.is_none();
-                    if is_awaited { vec![acquire_failed(Reason::RecoverySettled, Some(&fault()))] } else { Vec::new() }
-                }) && program.next == Step::GiveUp
+                self.append_own(world, program, Step::Over, |_, state| given_up(state)) && program.next == Step::GiveUp
+            }
+            Step::Return { by } => {
+                let by = self.leases[usize::from(by)];
+                self.append_own(world, program, Step::Over, |_, state| returned(state, by))
+                    && program.next != Step::Over
             }
             Step::Clean => {
                 let sandbox = Self::sandbox(&self.loaded(program)).expect("it holds one");
@@ -48,6 +58,10 @@ impl Machine {
         let next = match program.kind {
             Kind::Acquire | Kind::Release | Kind::Destroy => Some(Step::Ask),
             Kind::Clean => is_owed(&state).then_some(Step::Clean),
+            Kind::Return => {
+                let by = self.is_stray_claim(world, program.lease).then_some(state.claimed_by).flatten();
+                by.map(|by| Step::Return { by: self.number(by) })
+            }
             Kind::Settle if !Self::is_to_settle(&state) => None,
             Kind::Settle if state.provider_lease.is_some() => is_ending(&state).then_some(Step::Ask),
             Kind::Settle if state.status == LeaseStatus::EffectUnknown => Some(self.recipe(world, &state)),
@@ -87,6 +101,11 @@ impl Machine {
             return true;
         };
         let chosen = self.leases[usize::from(claim.on)];
+        let history = self.streams.history(world.streams[usize::from(program.lease)]);
+        if let Some((verdict, fault)) = declined(&history, chosen) {
+            program.next = Step::Mark;
+            return self.hand_back(world, program.lease, claim.on, verdict, &fault);
+        }
         self.append_own(world, program, Step::Mark, |_, state| {
             let is_open = matches!(state.status, LeaseStatus::Requested | LeaseStatus::Releasing);
             let is_undecided = is_open && state.provider_lease.is_none() && state.resuming_from.is_none();
@@ -153,10 +172,12 @@ impl Machine {
             }
             Step::Resumed { claim, answer } => match self.judged(program, claim, answer) {
                 Judgement::Resumed(event) => event.into(),
-                Judgement::NotResumed { verdict, fault } => {
-                    program.next = Step::GiveUp;
-                    let by = self.leases[usize::from(program.lease)];
-                    return self.give_back(world, claim.on, |state| given_back(state, by, verdict, &fault));
+                Judgement::NotResumed { .. } => {
+                    // First on this lease's own stream; what was claimed goes back only where that was not overtaken.
+                    let then = Step::GiveBack { claim, answer };
+                    let before = world.streams[usize::from(program.lease)];
+                    return self.append_own(world, program, then, |_, state| given_up(state))
+                        && (program.next == here || program.session != before);
                 }
             },
             _ => provider_acquired(&Self::acquired(program.lease)),
@@ -176,4 +197,9 @@ impl Machine {
         });
         stored && program.next == here
     }
+}
+
+/// Nothing of an acquire is at the provider.
+fn given_up(state: &LeaseState) -> Vec<LeaseEvent> {
+    if is_awaited(state) { vec![acquire_failed(Reason::RecoverySettled, Some(&fault()))] } else { Vec::new() }
 }

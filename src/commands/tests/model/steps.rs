@@ -1,14 +1,15 @@
 //! The steps of acquire, release and destroy, in the order of the commands, deciding with the commands' own functions.
 
+use lease_events::failure::Fault;
 use lease_events::lease::LeaseEvent;
-use lease_events::lease::event::{LeaseEffectUnknown, LeaseReuseDecided};
+use lease_events::lease::event::{Candidate, LeaseEffectUnknown, LeaseReuseDecided};
 use lease_events::lease::evolve::keeps;
-use lease_events::lease::vocabulary::{Effect, LeaseStatus, Reason, ReceiptState, ReleaseStatus, Teardown};
+use lease_events::lease::vocabulary::{Effect, LeaseStatus, Reason, ReceiptState, ReleaseStatus, Teardown, Verdict};
 
 use super::machine::{Appended, FINGERPRINT, Machine, fault, receipt};
 use super::world::{Answer, Claim, KEPT, Kind, Luck, NOW, Program, Step, World};
 use crate::commands::acquire::reuse::{Claimed, Judgement, claim_on, given_back, judge};
-use crate::commands::acquire::{acquire_failed, provider_acquired};
+use crate::commands::acquire::{acquire_failed, is_mine, knows_of, provider_acquired};
 use crate::commands::authority::Authority;
 use crate::commands::effect::held;
 use crate::commands::owe::Try;
@@ -24,12 +25,17 @@ impl Machine {
             Step::Intend { candidates } => self.intend(world, &mut program, candidates),
             Step::Pick { candidates } => self.pick(world, &mut program, candidates),
             Step::Claim { claim, others } => self.claim(world, &mut program, claim, others),
-            Step::Decide { claimed } => {
-                let chosen = claimed.map(|claim| self.leases[usize::from(claim.on)]);
-                let then = claimed.map_or(Step::Make, |claim| Step::Resume { claim });
-                self.append_own(world, &mut program, then, |_, _| vec![decided(chosen)])
+            Step::Decide { claimed } => self.decide_on(world, &mut program, claimed),
+            Step::Decline { claim, answer } => self.decline(world, &mut program, claim, answer),
+            Step::GiveBack { claim, answer } => {
+                program.next = if program.kind == Kind::Settle { Step::Over } else { Step::Make };
+                self.give_back(world, &program, claim, answer) && program.next == Step::Make
             }
-            Step::DecideAgain => self.append_own(world, &mut program, Step::Make, |_, _| vec![decided(None)]),
+            Step::Withdraw { claim } => {
+                self.give_back(world, &program, claim, Answer::Lost);
+                false
+            }
+            Step::Resume { .. } | Step::Make if program.is_late => false,
             Step::Resume { claim } => {
                 let seen = self.streams.state(claim.seen).cloned().expect("it was claimed");
                 let answer = self.resume(world, Self::sandbox(&seen).expect("it keeps one"), luck);
@@ -105,6 +111,40 @@ impl Machine {
         true
     }
 
+    /// The decision, unless recovery has taken the lease over; then what was claimed goes back, where recovery does not
+    /// know of it.
+    fn decide_on(&mut self, world: &mut World, program: &mut Program, claimed: Option<Claim>) -> bool {
+        let chosen = claimed.map(|claim| self.leases[usize::from(claim.on)]);
+        let state = self.loaded(program);
+        if is_mine(&state) {
+            let then = claimed.map_or(Step::Make, |claim| Step::Resume { claim });
+            return self.append_own(world, program, then, |_, _| vec![decided(chosen)]);
+        }
+        match claimed {
+            Some(claim) if !knows_of(&state, self.leases[usize::from(claim.on)]) => {
+                program.next = Step::Withdraw { claim };
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The decision against what was claimed, unless recovery has taken the lease over: then it resumes it.
+    fn decline(&mut self, world: &mut World, program: &mut Program, claim: Claim, answer: Answer) -> bool {
+        if !is_mine(&self.loaded(program)) {
+            return false;
+        }
+        let Judgement::NotResumed { verdict, fault } = self.judged(program, claim, answer) else { return false };
+        let candidate = Candidate {
+            lease_id: self.leases[usize::from(claim.on)],
+            provider_lease_id: None,
+            verdict,
+            detail: Some(fault.message),
+        };
+        let declined = LeaseReuseDecided { candidates: vec![candidate], chosen: None };
+        self.append_own(world, program, Step::GiveBack { claim, answer }, |_, _| vec![declined.into()])
+    }
+
     /// What a claim gives, from the stream as it was decided on, or as recovery finds it.
     pub(super) fn claimed(&self, program: &Program, claim: Claim) -> Claimed {
         let seen = self.streams.state(claim.seen).expect("it was claimed");
@@ -129,27 +169,31 @@ impl Machine {
     fn resumed(&mut self, world: &mut World, program: &mut Program, claim: Claim, answer: Answer) -> bool {
         match self.judged(program, claim, answer) {
             Judgement::Resumed(event) => {
-                let here = program.next;
-                self.append_own(world, program, Step::Over, |_, _| vec![event.into()])
-                    && self.end_if_asked(program, here)
+                let (here, on) = (program.next, self.leases[usize::from(claim.on)]);
+                self.append_own(world, program, Step::Over, |_, state| {
+                    // Recovery gave up waiting, and has settled it.
+                    let is_settled = state.provider_lease.is_some() || state.resuming_from != Some(on);
+                    if is_settled { Vec::new() } else { vec![event.into()] }
+                }) && self.end_if_asked(program, here)
             }
-            Judgement::NotResumed { verdict, fault } => {
-                program.next = Step::DecideAgain;
-                let by = self.leases[usize::from(program.lease)];
-                self.give_back(world, claim.on, |state| given_back(state, by, verdict, &fault))
+            Judgement::NotResumed { .. } => {
+                program.next = Step::Decline { claim, answer };
+                true
             }
         }
     }
 
-    /// Appends to the lease that was claimed from, on its fresh state.
-    pub(super) fn give_back(
-        &mut self,
-        world: &mut World,
-        on: u8,
-        events: impl FnOnce(&lease_events::lease::LeaseState) -> Vec<LeaseEvent>,
-    ) -> bool {
+    /// Appends to the lease that was claimed from, on its fresh state, that it went back, because of this answer to its
+    /// resume.
+    pub(super) fn give_back(&mut self, world: &mut World, program: &Program, claim: Claim, answer: Answer) -> bool {
+        let Judgement::NotResumed { verdict, fault } = self.judged(program, claim, answer) else { return false };
+        self.hand_back(world, program.lease, claim.on, verdict, &fault)
+    }
+
+    pub(super) fn hand_back(&mut self, world: &mut World, by: u8, on: u8, verdict: Verdict, fault: &Fault) -> bool {
         let fresh = world.streams[usize::from(on)];
-        let events = events(self.streams.state(fresh).expect("it was claimed"));
+        let state = self.streams.state(fresh).expect("it was claimed");
+        let events = given_back(state, self.leases[usize::from(by)], verdict, fault);
         matches!(self.append(world, on, fresh, &events, true), Appended::Yes)
     }
 
@@ -167,7 +211,12 @@ impl Machine {
             Answer::Done | Answer::Kept | Answer::Destroyed => provider_acquired(&Self::acquired(program.lease)),
         };
         let here = program.next;
-        self.append_own(world, program, Step::Over, |_, _| vec![event]) && self.end_if_asked(program, here)
+        let is_acquired = matches!(event, LeaseEvent::ProviderAcquired(_));
+        self.append_own(world, program, Step::Over, |_, state| {
+            // Recovery may be at it meanwhile, and asks for what this call did not give.
+            let is_known = state.provider_lease.is_some() || (!is_acquired && !is_mine(state));
+            if is_known { Vec::new() } else { vec![event] }
+        }) && self.end_if_asked(program, here)
     }
 
     /// Behind an acquire's outcome: a release that was asked for meanwhile is run now. `here` is the step that appended

@@ -23,6 +23,7 @@ pub(super) struct Streams(Vec<List>);
 
 struct List {
     last: Option<LeaseEvent>,
+    shorter: Stream,
     length: u64,
     /// The fold; of a list that holds an event which may not follow, the fold of what stands before it.
     state: Option<Arc<LeaseState>>,
@@ -32,7 +33,7 @@ struct List {
 
 impl Streams {
     pub(super) fn new() -> Self {
-        Self(vec![List { last: None, length: 0, state: None, legal: true, longer: Vec::new() }])
+        Self(vec![List { last: None, shorter: EMPTY, length: 0, state: None, legal: true, longer: Vec::new() }])
     }
 
     /// The lease as this list says.
@@ -43,6 +44,16 @@ impl Streams {
     /// Whether each event of the list may follow those before it.
     pub(super) fn is_legal(&self, stream: Stream) -> bool {
         self.0[stream as usize].legal
+    }
+
+    /// The list's events, the last one first.
+    pub(super) fn history(&self, mut stream: Stream) -> Vec<LeaseEvent> {
+        let mut events = Vec::new();
+        while let Some(event) = &self.0[stream as usize].last {
+            events.push(event.clone());
+            stream = self.0[stream as usize].shorter;
+        }
+        events
     }
 
     /// The list with one more event.
@@ -56,7 +67,8 @@ impl Streams {
         let folded = LeaseState::evolve(before.as_deref().cloned(), event, &recorded(event, list.length));
         let legal = list.legal && folded.is_ok();
         let state = folded.map(Arc::new).ok().or(before);
-        let longer = List { last: Some(event.clone()), length: list.length + 1, state, legal, longer: Vec::new() };
+        let length = list.length + 1;
+        let longer = List { last: Some(event.clone()), shorter: stream, length, state, legal, longer: Vec::new() };
         let name = Stream::try_from(self.0.len()).expect("far fewer lists");
         self.0.push(longer);
         self.0[stream as usize].longer.push(name);

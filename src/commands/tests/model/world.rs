@@ -50,6 +50,8 @@ pub(super) struct Program {
     /// The lease's stream as this command has loaded it.
     pub(super) session: Stream,
     pub(super) next: Step,
+    /// Its lease's deadline is over, and it is being settled beside it: it calls no provider any more.
+    pub(super) is_late: bool,
 }
 
 /// The commands of the model.
@@ -60,6 +62,8 @@ pub(super) enum Kind {
     Destroy,
     Settle,
     Clean,
+    /// Gives back what a lease claimed that will never take it over.
+    Return,
 }
 
 /// A claim that was made: on which lease, and that lease's stream as it was decided on.
@@ -86,8 +90,12 @@ pub(super) enum Step {
     Resume { claim: Claim },
     /// Acquire or settle, 4: append what came of it.
     Resumed { claim: Claim, answer: Answer },
-    /// Acquire: append that nothing was resumed.
-    DecideAgain,
+    /// Acquire: append that what was claimed was not resumed.
+    Decline { claim: Claim, answer: Answer },
+    /// Acquire or settle: append on the lease that was claimed that it went back; then that step's.
+    GiveBack { claim: Claim, answer: Answer },
+    /// Acquire, overtaken by recovery before its decision: append on the lease that was claimed that it went back.
+    Withdraw { claim: Claim },
     /// Acquire or settle: call the provider for a sandbox of this lease.
     Make,
     /// Acquire or settle, 4: append what came of it.
@@ -106,6 +114,8 @@ pub(super) enum Step {
     Mark,
     /// Settle: append that nothing is there.
     GiveUp,
+    /// Return: append on the claimed lease that it went back from the lease `by`.
+    Return { by: u8 },
     /// Clean: call the provider to destroy.
     Clean,
     /// Clean: append what came of it.
@@ -154,6 +164,21 @@ impl Luck {
 }
 
 impl Step {
+    /// Whether it is one of a take-over, up to where a fresh sandbox is made.
+    pub(super) fn is_of_take_over(self) -> bool {
+        matches!(
+            self,
+            Self::Pick { .. }
+                | Self::Claim { .. }
+                | Self::Decide { .. }
+                | Self::Resume { .. }
+                | Self::Resumed { .. }
+                | Self::Decline { .. }
+                | Self::GiveBack { .. }
+                | Self::Withdraw { .. }
+        )
+    }
+
     /// Whether it calls the provider.
     pub(super) fn is_call(self) -> bool {
         matches!(self, Self::Resume { .. } | Self::Make | Self::End | Self::Clean)
