@@ -41,7 +41,7 @@ fn what_was_done_while_the_disk_became_full_is_stored_when_there_is_room() {
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
         server.shell(FILL);
-        server.logs("an outcome could not be stored yet");
+        server.logs("what has happened could not be stored yet");
         server.shell("rm filler");
         assert_eq!(acquiring.join().expect("no panic").status, 201);
     });
