@@ -1,12 +1,12 @@
-//! Keeps values out of what drivers and providers say: errors, metadata, findings.
+//! Keeps values out of what drivers, providers and workers say: errors, metadata, findings, logs.
 //!
-//! **Invariant:** whatever was handed out by this process is searched for, as it is and in the spellings that a program
+//! **Invariant:** whatever was handed out is searched for, as it is and in the spellings that a program
 //! makes of it without meaning to: JSON, base64 at any offset, hex, percent signs, UTF-16, single lines. It is a net
 //! under drivers that are written with care, not a licence to be careless: what is changed beyond that passes.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
@@ -22,9 +22,15 @@ use super::fields::HIDDEN;
 /// that a driver says costs a search a value.
 const VALUES_MAX: usize = 512;
 
-/// The values that this process has handed out.
+/// Values that were handed out: by this process, to one worker, or for one call.
 #[derive(Default)]
-pub struct Redactor(RwLock<VecDeque<Handed>>);
+pub struct Redactor(RwLock<Values>);
+
+#[derive(Default)]
+struct Values {
+    latest: VecDeque<Arc<Handed>>,
+    has_forgotten: bool,
+}
 
 /// A value, and its spellings, longest first.
 struct Handed {
@@ -33,24 +39,38 @@ struct Handed {
 }
 
 impl Redactor {
+    /// Searches for these values.
+    #[must_use]
+    pub fn of(values: &[SecretString]) -> Self {
+        let redactor = Self::default();
+        values.iter().for_each(|value| redactor.remember(value));
+        redactor
+    }
+
     /// Searches for `value` from now on.
     pub fn remember(&self, value: &SecretString) {
-        if value.expose_secret().len() < VALUE_BYTES_MIN || self.knows(value) {
-            return;
+        if value.expose_secret().len() >= VALUE_BYTES_MIN && !self.knows(value) {
+            self.push(Arc::new(Handed { value: value.clone(), spellings: spellings(value.expose_secret()) }));
         }
-        let handed = Handed { value: value.clone(), spellings: spellings(value.expose_secret()) };
-        let mut values = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if values.len() == VALUES_MAX {
-            values.pop_front();
-        }
-        values.push_back(handed);
+    }
+
+    /// Searches from now on for what `other` searches for.
+    pub fn extend(&self, other: &Self) {
+        let others = other.values().latest.clone();
+        others.into_iter().filter(|handed| !self.knows(&handed.value)).for_each(|handed| self.push(handed));
+    }
+
+    /// Whether it was told more values than it searches for.
+    #[must_use]
+    pub fn has_forgotten(&self) -> bool {
+        self.values().has_forgotten
     }
 
     /// The text without any of the values.
     #[must_use]
     pub fn text(&self, text: &str) -> String {
         let mut text = text.to_owned();
-        for handed in self.0.read().unwrap_or_else(PoisonError::into_inner).iter() {
+        for handed in &self.values().latest {
             for spelling in &handed.spellings {
                 if text.contains(spelling.as_str()) {
                     text = text.replace(spelling.as_str(), HIDDEN);
@@ -67,6 +87,7 @@ impl Redactor {
             Value::String(text) => Value::String(self.text(&text)),
             Value::Array(items) => Value::Array(items.into_iter().map(|item| self.json(item)).collect()),
             Value::Object(object) => Value::Object(self.object(object)),
+            Value::Number(number) if self.is_in(&number.to_string()) => Value::from(HIDDEN),
             other => other,
         }
     }
@@ -77,9 +98,25 @@ impl Redactor {
         object.into_iter().map(|(key, value)| (self.text(&key), self.json(value))).collect()
     }
 
+    fn is_in(&self, text: &str) -> bool {
+        self.text(text) != text
+    }
+
+    fn push(&self, handed: Arc<Handed>) {
+        let mut values = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if values.latest.len() == VALUES_MAX {
+            values.latest.pop_front();
+            values.has_forgotten = true;
+        }
+        values.latest.push_back(handed);
+    }
+
     fn knows(&self, value: &SecretString) -> bool {
-        let values = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        values.iter().any(|known| known.value.expose_secret() == value.expose_secret())
+        self.values().latest.iter().any(|known| known.value.expose_secret() == value.expose_secret())
+    }
+
+    fn values(&self) -> RwLockReadGuard<'_, Values> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -152,9 +189,7 @@ mod tests {
     const VALUE: &str = "c4n@ry \"value\"/of\\the\ttest";
 
     fn redactor(value: &str) -> Redactor {
-        let redactor = Redactor::default();
-        redactor.remember(&value.to_owned().into());
-        redactor
+        Redactor::of(&[value.into()])
     }
 
     #[test]
@@ -180,9 +215,18 @@ mod tests {
 
     #[test]
     fn keys_and_values_of_json_are_searched_at_any_depth() {
-        let told = json!({ "deep": [{ VALUE: [1, VALUE, null] }], "n": 7 });
-        let shown = json!({ "deep": [{ HIDDEN: [1, HIDDEN, null] }], "n": 7 });
-        assert_eq!(redactor(VALUE).json(told), shown);
+        let redactor = Redactor::of(&[VALUE.into(), "12345678".into()]);
+        let told = json!({ "deep": [{ VALUE: [1, VALUE, null] }], "n": 7, "m": 9_123_456_780_u64 });
+        let shown = json!({ "deep": [{ HIDDEN: [1, HIDDEN, null] }], "n": 7, "m": HIDDEN });
+        assert_eq!(redactor.json(told), shown);
+    }
+
+    #[test]
+    fn what_another_one_knows_is_known_once() {
+        let (one, other) = (redactor(VALUE), Redactor::of(&[VALUE.into(), "another value".into()]));
+        one.extend(&other);
+        assert_eq!(one.values().latest.len(), 2);
+        assert_eq!(one.text(&format!("{VALUE} another value")), format!("{HIDDEN} {HIDDEN}"));
     }
 
     #[test]
@@ -199,6 +243,7 @@ mod tests {
             redactor.remember(&format!("another value {number}").into());
             redactor.remember(&format!("another value {number}").into());
         }
+        assert!(redactor.has_forgotten());
         assert_eq!(redactor.text(VALUE), VALUE);
         assert_eq!(redactor.text("another value 0"), HIDDEN);
     }

@@ -12,8 +12,8 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
-use super::redact::Redactor;
 use super::rpc::RpcError;
+use crate::secrets::redact::Redactor;
 
 /// Most calls of one worker that wait at once: many times what one provider is asked for; beyond it, callers hear so.
 pub const WAITING_CALLS_MAX: usize = 1_024;
@@ -223,10 +223,7 @@ impl Calls {
     fn hand_on(&self, late: Late, answer: Result<Value, RpcError>) -> Taken {
         let Late { method, tag, redactor } = late;
         let answer = match answer {
-            Ok(mut result) => {
-                redactor.value(&mut result);
-                Ok(result)
-            }
+            Ok(result) => Ok(redactor.json(result)),
             Err(error) => Err(redacted_error(&redactor, &error)),
         };
         let late = LateAnswer { plugin_key: self.plugin_key.clone(), method, tag, answer };

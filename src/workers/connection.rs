@@ -19,8 +19,8 @@ use super::host_services::{HostRequest, HostServices};
 use super::invocation::{self, Invocations, LogChunk};
 use super::line::{self, Line};
 use super::log::WorkerLog;
-use super::redact::Redactor;
 use super::rpc::{self, Message, RpcError, code};
+use crate::secrets::redact::Redactor;
 
 /// Most lines that wait to be written: a worker that reads slower holds its callers up, not the host's memory.
 const OUTGOING_LINES_MAX: usize = 64;
@@ -135,7 +135,7 @@ impl Connection {
         }
         let bytes = line::encode(&request).map_err(|error| CallError::NotSent { because: error.to_string() })?;
         drop(request);
-        let redactor = Redactor::new(&call.secrets);
+        let redactor = Redactor::of(&call.secrets);
         self.shared.log.hide(&redactor);
         let claim = Arc::new(Claim::default());
         let (answer, answered) = oneshot::channel();

@@ -9,8 +9,8 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::redact::Redactor;
 use super::rpc::RpcError;
+use crate::secrets::redact::Redactor;
 
 /// How long lines are counted together.
 const WINDOW: Duration = Duration::from_secs(10);
@@ -18,37 +18,34 @@ const WINDOW: Duration = Duration::from_secs(10);
 const LINES_PER_WINDOW: u64 = 200;
 /// Most bytes of a line that are logged.
 const LINE_BYTES_MAX: usize = 2_000;
-/// Most secret values that are looked for. Beyond it nothing that a worker says is logged any more.
-const SECRETS_MAX: usize = 10_000;
 
 /// A worker's part of the log.
 pub(super) struct WorkerLog {
     plugin_key: String,
+    /// What the worker was given.
+    hidden: Redactor,
     state: Mutex<State>,
 }
 
 struct State {
-    hidden: Redactor,
     window_start: Instant,
     lines: u64,
 }
 
 impl WorkerLog {
     pub(super) fn new(plugin_key: &str) -> Self {
-        let state = State { hidden: Redactor::default(), window_start: Instant::now(), lines: 0 };
-        Self { plugin_key: plugin_key.to_owned(), state: Mutex::new(state) }
+        let state = State { window_start: Instant::now(), lines: 0 };
+        Self { plugin_key: plugin_key.to_owned(), hidden: Redactor::default(), state: Mutex::new(state) }
     }
 
     /// Values that the worker is about to be given.
     pub(super) fn hide(&self, secrets: &Redactor) {
-        if !secrets.is_empty() {
-            self.state().hidden.extend(secrets);
-        }
+        self.hidden.extend(secrets);
     }
 
     /// The text without the values.
     pub(super) fn redacted(&self, text: &str) -> String {
-        self.state().hidden.text(text)
+        self.hidden.text(text)
     }
 
     /// A line of its stderr.
@@ -103,10 +100,11 @@ impl WorkerLog {
             state.lines = 0;
         }
         state.lines += 1;
-        if state.lines > LINES_PER_WINDOW || state.hidden.len() > SECRETS_MAX {
+        // Once a value is searched for no more, nothing that the worker says is logged any more.
+        if state.lines > LINES_PER_WINDOW || self.hidden.has_forgotten() {
             return None;
         }
-        let mut text = state.hidden.text(text);
+        let mut text = self.hidden.text(text);
         let cut = (0..=LINE_BYTES_MAX.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
         text.truncate(cut);
         Some(text)
@@ -124,8 +122,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_flood_is_cut_until_the_next_window_and_secrets_never_pass() {
         let log = WorkerLog::new("p");
-        log.hide(&Redactor::new(&["hunter2".into()]));
-        assert_eq!(log.admit("key hunter2").unwrap(), "key [redacted]");
+        log.hide(&Redactor::of(&["hunter-2".into()]));
+        assert_eq!(log.admit("key hunter-2").unwrap(), "key [secret]");
         assert_eq!(log.admit(&"é".repeat(LINE_BYTES_MAX)).unwrap().len(), LINE_BYTES_MAX);
         let admitted = (0..1_000).filter(|_| log.admit("x").is_some()).count() as u64;
         assert_eq!(admitted, LINES_PER_WINDOW - 2);

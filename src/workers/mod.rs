@@ -3,7 +3,7 @@
 //! - [`registry`], [`manifest`]: which plugins there are. [`trust`]: what a check has shown of them.
 //! - [`supervisor`], [`process`]: their workers' lives.
 //! - [`connection`], [`calls`], [`rpc`], [`mod@line`], [`invocation`]: what is said.
-//! - [`host_services`]: what workers may ask. [`redact`], `log`: what they say never shows a secret.
+//! - [`host_services`]: what workers may ask. `log`: what they say, without a secret.
 //!
 //! **Invariants:** a worker is started when it is first needed, and one serves every company. Nothing that a worker
 //! does can hold up the host or another worker: every queue and every wait has its limit.
@@ -21,7 +21,6 @@ pub mod invocation;
 pub mod line;
 pub mod manifest;
 pub mod process;
-pub mod redact;
 pub mod registry;
 pub mod rpc;
 pub mod supervisor;

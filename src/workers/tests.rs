@@ -282,19 +282,19 @@ async fn a_late_answer_is_handed_on_without_its_secret() {
     let mut theatre = theatre();
     let mut late = theatre.host.take_late_answers().unwrap();
     let (running, mut puppet) = theatre.running().await;
-    let call = Call { tag: json!("lease 7"), secrets: vec!["hunter2".into()], ..probe(Duration::from_secs(3)) };
+    let call = Call { tag: json!("lease 7"), secrets: vec!["hunter-2".into()], ..probe(Duration::from_secs(3)) };
     let error = running.connection.call(call).await.unwrap_err();
     assert!(matches!(error, CallError::TimedOut { sent: true, .. }));
     // One whose caller went away is late too.
     let abandoned = Call { tag: json!("lease 8"), ..a_minute() };
     tokio::time::timeout(Duration::from_secs(1), running.connection.call(abandoned)).await.unwrap_err();
     let (one, two) = (puppet.next().await, puppet.next().await);
-    puppet.answer(&one, json!({ "token": "hunter2!" })).await;
+    puppet.answer(&one, json!({ "token": "hunter-2!" })).await;
     puppet.answer(&one, json!("twice")).await;
     let error = json!({ "jsonrpc": "2.0", "id": two["id"], "error": { "code": -32002, "message": "no" } });
     puppet.write(&error.to_string()).await;
     let answer = late.recv().await.unwrap();
-    assert_eq!((answer.tag, answer.answer), (json!("lease 7"), Ok(json!({ "token": "[redacted]!" }))));
+    assert_eq!((answer.tag, answer.answer), (json!("lease 7"), Ok(json!({ "token": "[secret]!" }))));
     let answer = late.recv().await.unwrap();
     assert_eq!((answer.tag, answer.answer), (json!("lease 8"), Err(RpcError::new(-32_002, "no"))));
     assert!(late.try_recv().is_err());

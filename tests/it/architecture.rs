@@ -24,7 +24,7 @@ const MODULES: &[(&str, &[&str])] = &[
     ("telemetry", &[]),
     // Starting processes and ending all that they started: knows nobody.
     ("processes", &[]),
-    ("workers", &["processes"]),
+    ("workers", &["processes", "secrets"]),
     ("secrets", &[]),
     ("drivers", &["processes", "secrets", "workers"]),
     // They take the commands' `Context` and answer in its errors; commands answer a repetition through them.

@@ -21,9 +21,9 @@ use super::wire::{self, ProviderLease};
 use crate::drivers::secrets::{SecretError, SecretReader, SecretResolver};
 use crate::drivers::{Held, InvalidConfig, LeaseScope, Listed, ProbeReport, ProbeScope, Workspace};
 use crate::secrets::fields;
+use crate::secrets::redact::Redactor;
 use crate::workers::connection::Call;
 use crate::workers::manifest::DriverDeclaration;
-use crate::workers::redact::Redactor;
 use crate::workers::supervisor::Running;
 use crate::workers::{Need, NotRunning, WorkerHost};
 
@@ -168,8 +168,7 @@ impl Bridge {
         const METHOD: &str = "environmentProbe";
         let plugin_key = target.plugin_key;
         let read = |answered: Answered| {
-            let mut value = answered.value;
-            answered.redactor.value(&mut value);
+            let value = answered.redactor.json(answered.value);
             wire::probe_report(&value).ok_or_else(|| Failure::no_answer(plugin_key, METHOD, "no report"))
         };
         let report = self.call(target, METHOD, Map::new(), "probe").await.and_then(read);
@@ -311,7 +310,7 @@ impl Bridge {
         purpose: &'static str,
     ) -> Result<Answered, Failure> {
         let (running, call) = self.prepare(target, method, params, purpose).await?;
-        let redactor = Redactor::new(&call.secrets);
+        let redactor = Redactor::of(&call.secrets);
         let value = running.connection.call(call).await?;
         Ok(Answered { value, redactor })
     }
@@ -416,8 +415,7 @@ pub(super) fn lease_param(held: &Held, metadata: &Map<String, Value>) -> Value {
 /// What a provider says, fit to be recorded.
 pub(super) fn cleaned(mut metadata: Map<String, Value>, fields: &[String], redactor: &Redactor) -> Map<String, Value> {
     fields::remove(&mut metadata, fields);
-    redactor.map(&mut metadata);
-    wire::without_host_keys(&metadata)
+    wire::without_host_keys(&redactor.object(metadata))
 }
 
 /// The host's own keys are not a provider's config, nor is its shell (B12).

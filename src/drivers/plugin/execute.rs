@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use super::bridge::{Bridge, Target, lease_param};
 use super::outcome::Failure;
 use crate::drivers::{Command, Execution, Held, OutputChunk, OutputSink, OutputStream};
+use crate::secrets::redact::Redactor;
 use crate::workers::invocation::{LOG_CHUNKS_MAX, LogChunk, LogStream};
 use lease_events::failure::Fault;
 
@@ -36,7 +37,7 @@ impl Bridge {
         let (running, mut call) = self.prepare(target, METHOD, params, "execute").await?;
         let (log, live) = mpsc::channel(LOG_CHUNKS_MAX);
         call.log = Some(log);
-        let redactor = crate::workers::redact::Redactor::new(&call.secrets);
+        let redactor = Redactor::of(&call.secrets);
         let mut forwarding = tokio::spawn(forward(live, output.clone()));
         let answer = running.connection.call(call).await;
         let forwarded = tokio::time::timeout(OUTPUT_DRAIN_MAX, &mut forwarding).await;
