@@ -43,7 +43,9 @@ impl Redactor {
     #[must_use]
     pub fn of(values: &[SecretString]) -> Self {
         let redactor = Self::default();
-        values.iter().for_each(|value| redactor.remember(value));
+        for value in values {
+            redactor.remember(value);
+        }
         redactor
     }
 
