@@ -333,8 +333,8 @@ async fn a_late_answer_settles_what_nothing_else_could() {
             tell_late(&bench, (lease.lease_id, made.clone())).await;
             let lease = bench.lease(lease.lease_id).await;
             assert_eq!((lease.status, lease.needs_attention, bench.held()), (status, false, held));
-            let head = bench.ledger.head().await.expect("head");
-            assert_eq!(before.replace(head).unwrap_or(head), head);
+            let position = bench.ledger.head().await.expect("a position");
+            assert_eq!(before.replace(position).unwrap_or(position), position);
         }
     }
 }
