@@ -28,9 +28,10 @@ GRANT SELECT, UPDATE ON head TO lease_ledger_writer;
 GRANT SELECT, INSERT, UPDATE ON owners TO lease_ledger_writer;
 GRANT SELECT, INSERT, UPDATE, DELETE ON duties TO lease_ledger_writer;
 GRANT SELECT ON ledger TO lease_ledger_writer;
+GRANT SELECT, INSERT, UPDATE ON mirror TO lease_ledger_writer;
 GRANT SELECT, INSERT, UPDATE, DELETE ON secret_versions TO lease_ledger_writer;
 
-GRANT SELECT ON events, head, ledger TO lease_ledger_auditor;
+GRANT SELECT ON events, head, ledger, mirror TO lease_ledger_auditor;
 
 -- The projections' tables are made, and made anew, by the ledger's processes, which hand them over and grant this as they go
 -- where the roles are there. For those that were made before: the marks to see how far each table has come, but not why one

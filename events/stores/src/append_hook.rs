@@ -43,9 +43,10 @@ pub trait WriterJob: Send {
         false
     }
 
-    /// Whether it writes events itself: then what the writer remembers of the log is forgotten.
-    fn writes_events(&self) -> bool {
-        false
+    /// The events that the last run wrote behind the end of the log, in the order of their positions. In the same transaction
+    /// the writer has the hook follow them, and moves the end of the log. Default: none.
+    fn written(&self) -> &[RecordedEvent] {
+        &[]
     }
 }
 

@@ -4,6 +4,8 @@ mod clients;
 #[cfg(feature = "kurrentdb")]
 mod face;
 #[cfg(feature = "kurrentdb")]
+mod mirrored;
+#[cfg(feature = "kurrentdb")]
 mod store;
 
 #[cfg(feature = "kurrentdb")]

@@ -12,6 +12,16 @@ pub mod metadata;
 #[cfg(feature = "kurrentdb")]
 mod event;
 #[cfg(feature = "kurrentdb")]
+mod follower;
+#[cfg(feature = "kurrentdb")]
+mod gate;
+#[cfg(feature = "kurrentdb")]
+mod identity;
+#[cfg(feature = "kurrentdb")]
+mod mirror;
+#[cfg(feature = "kurrentdb")]
+mod mirrored;
+#[cfg(feature = "kurrentdb")]
 mod reader;
 #[cfg(feature = "kurrentdb")]
 mod store;
@@ -28,5 +38,9 @@ mod writer;
 #[cfg(feature = "kurrentdb")]
 #[doc(hidden)]
 pub use eventstore;
+#[cfg(feature = "kurrentdb")]
+pub use identity::Identity;
+#[cfg(feature = "kurrentdb")]
+pub use mirrored::{MirrorError, MirroredOptions, MirroredStore};
 #[cfg(feature = "kurrentdb")]
 pub use store::{InvalidKurrentUrl, KurrentOptions, KurrentStore};

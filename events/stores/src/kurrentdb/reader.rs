@@ -18,14 +18,15 @@ const LAST: u64 = i64::MAX.cast_unsigned();
 
 /// Reads through a supervised client.
 pub(super) struct Reader {
-    pub(super) supervisor: Supervisor,
+    pub(super) supervisor: Arc<Supervisor>,
     /// The categories of the log that are ours.
     pub(super) categories: BTreeSet<String>,
 }
 
 /// Part of the log.
 pub(super) struct Scanned {
-    pub(super) events: Vec<RecordedEvent>,
+    /// What is ours of it, each with the id of the append that wrote it.
+    pub(super) events: Vec<(RecordedEvent, Option<Uuid>)>,
     /// How far the log was looked through.
     pub(super) to: Position,
     /// Whether that is its end, for now.
@@ -33,6 +34,13 @@ pub(super) struct Scanned {
 }
 
 impl Reader {
+    /// One that takes another category from the log besides.
+    pub(super) fn with(&self, category: &str) -> Self {
+        let mut categories = self.categories.clone();
+        categories.insert(category.to_owned());
+        Self { supervisor: Arc::clone(&self.supervisor), categories }
+    }
+
     /// Events of one stream, each with the id of the append that wrote it.
     pub(super) async fn stream(
         &self,
@@ -85,7 +93,7 @@ impl Reader {
         while events.len() < limit {
             let scanned = self.scan(after, limit - events.len()).await?;
             after = scanned.to;
-            events.extend(scanned.events);
+            events.extend(scanned.events.into_iter().map(|(event, _)| event));
             if scanned.is_end {
                 break;
             }
@@ -109,7 +117,7 @@ impl Reader {
         read.retain(|read| position_of(read) > after);
         read.truncate(wanted);
         let to = read.last().map_or(after, position_of);
-        Ok(Scanned { events: self.ours(read.into_iter())?, to, is_end })
+        Ok(Scanned { events: self.written(read.into_iter())?, to, is_end })
     }
 
     /// What is ours at a position and below it, newest first, at most `limit` of it.
@@ -154,10 +162,18 @@ impl Reader {
     }
 
     fn ours(&self, read: impl Iterator<Item = eventstore::RecordedEvent>) -> Result<Vec<RecordedEvent>, Trouble> {
+        Ok(self.written(read)?.into_iter().map(|(event, _)| event).collect())
+    }
+
+    /// What is ours, each with the id of the append that wrote it.
+    fn written(
+        &self,
+        read: impl Iterator<Item = eventstore::RecordedEvent>,
+    ) -> Result<Vec<(RecordedEvent, Option<Uuid>)>, Trouble> {
         let ours = read.filter(|read| {
             read.stream_id.split_once('-').is_some_and(|(category, _)| self.categories.contains(category))
         });
-        ours.map(|read| Ok(from_server(read)?.0)).collect()
+        ours.map(|read| Ok(from_server(read)?)).collect()
     }
 }
 

@@ -9,8 +9,9 @@ use lease_events::store::{
     Append, AppendError, Appended, Capabilities, Direction, EventStore, READ_EVENTS_MAX, ReadError, Subscription,
     check_limits,
 };
-use tokio::sync::{RwLock, watch};
+use tokio::sync::watch;
 
+use super::gate::Gate;
 use super::reader::Reader;
 use super::subscribe::{State, subscribe};
 use super::supervisor::{Supervisor, Trouble};
@@ -44,12 +45,11 @@ pub struct InvalidKurrentUrl {
 
 /// Events in KurrentDB.
 pub struct KurrentStore {
-    reader: Arc<Reader>,
-    turns: Turns,
-    clock: Arc<dyn Clock>,
-    ids: Arc<dyn Ids>,
-    /// Appends hold it shared, so that closing waits for them. Whether appends are taken.
-    open: RwLock<bool>,
+    pub(super) reader: Arc<Reader>,
+    pub(super) turns: Turns,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) ids: Arc<dyn Ids>,
+    gate: Gate,
     state: watch::Sender<State>,
 }
 
@@ -64,13 +64,15 @@ impl KurrentStore {
         if categories.is_empty() {
             categories.extend(CATEGORIES.iter().map(|category| (*category).to_owned()));
         }
-        let reader = Reader { supervisor: Supervisor::new(settings), categories: categories.into_iter().collect() };
+
+        let reader =
+            Reader { supervisor: Arc::new(Supervisor::new(settings)), categories: categories.into_iter().collect() };
         Ok(Arc::new(Self {
             reader: Arc::new(reader),
             turns: Turns::default(),
             clock: options.clock,
             ids: options.ids,
-            open: RwLock::new(true),
+            gate: Gate::new(),
             state: watch::Sender::new(State { appends: 0, is_closed: false }),
         }))
     }
@@ -88,10 +90,7 @@ impl EventStore for KurrentStore {
 
     async fn append(&self, append: Append) -> Result<Appended, AppendError> {
         check_limits(&append)?;
-        let open = self.open.read().await;
-        if !*open {
-            return Err(AppendError::Unavailable { cause: CLOSED.to_owned() });
-        }
+        let _in = self.gate.enter().await?;
         let turn = self.turns.take(&append.stream).await;
         let appended = writer::append(&self.reader, &append, self.ids.fresh(), self.clock.now()).await;
         drop(turn);
@@ -139,7 +138,7 @@ impl EventStore for KurrentStore {
     }
 
     async fn close(&self) {
-        *self.open.write().await = false;
+        self.gate.close().await;
         self.state.send_modify(|state| state.is_closed = true);
     }
 }

@@ -68,7 +68,7 @@ impl Follower {
                 self.wait = LOOK_AGAIN_FIRST;
             }
             self.last = scanned.to;
-            self.page = scanned.events.into();
+            self.page = scanned.events.into_iter().map(|(event, _)| event).collect();
             if self.page.is_empty() && scanned.is_end {
                 self.look_later().await?;
             }

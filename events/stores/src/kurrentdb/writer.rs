@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use eventstore::{AppendToStreamOptions, ExpectedRevision};
-use lease_events::record::RecordedEvent;
+use lease_events::record::{Position, RecordedEvent};
 use lease_events::store::{Append, AppendError, Appended, Direction, Expected};
 use uuid::Uuid;
 
@@ -16,16 +16,29 @@ use super::reader::Reader;
 use super::supervisor::append_error;
 use crate::standing::{is_repetition, wrong_revision};
 
-/// Appends, as the call of this id at this time.
+/// Appends, as the call of this id at this time, and reads back what is there then.
 pub(super) async fn append(
     reader: &Reader,
     append: &Append,
     append_id: Uuid,
     at: DateTime<Utc>,
 ) -> Result<Appended, AppendError> {
+    send(reader, append, append_id, at).await?;
+    read_back(reader, append, append_id).await
+}
+
+/// Appends, and answers the server's position of it.
+pub(super) async fn send(
+    reader: &Reader,
+    append: &Append,
+    append_id: Uuid,
+    at: DateTime<Utc>,
+) -> Result<Position, AppendError> {
     let expected = match append.expected {
         Expected::NoStream => ExpectedRevision::NoStream,
-        Expected::Exact(revision) if i64::try_from(revision).is_err() => return refuse_beyond(reader, append).await,
+        Expected::Exact(revision) if i64::try_from(revision).is_err() => {
+            return Err(refuse_beyond(reader, append).await);
+        }
         Expected::Exact(revision) => ExpectedRevision::Exact(revision),
     };
     let options = AppendToStreamOptions::default().expected_revision(expected);
@@ -34,8 +47,8 @@ pub(super) async fn append(
         let (events, options) = (events.to_vec(), options.clone());
         async move { Ok(client.append_to_stream(append.stream.as_str(), &options, events).await?) }
     });
-    sent.await.map_err(|trouble| append_error(trouble, |actual| wrong_revision(append, actual)))?;
-    read_back(reader, append, append_id).await
+    let sent = sent.await.map_err(|trouble| append_error(trouble, |actual| wrong_revision(append, actual)))?;
+    Ok(Position(sent.position.commit))
 }
 
 /// The events as they are stored, and whether it was this call that wrote them: the server does not say.
@@ -52,8 +65,9 @@ async fn read_back(reader: &Reader, append: &Append, append_id: Uuid) -> Result<
 }
 
 /// No stream is as long as that.
-async fn refuse_beyond(reader: &Reader, append: &Append) -> Result<Appended, AppendError> {
-    let last = reader.stream(&append.stream, u64::MAX, Direction::Backwards, 1).await;
-    let last = last.map_err(|trouble| append_error(trouble, |actual| wrong_revision(append, actual)))?;
-    Err(wrong_revision(append, last.first().map(|(event, _)| event.stream_revision)))
+async fn refuse_beyond(reader: &Reader, append: &Append) -> AppendError {
+    match reader.stream(&append.stream, u64::MAX, Direction::Backwards, 1).await {
+        Ok(last) => wrong_revision(append, last.first().map(|(event, _)| event.stream_revision)),
+        Err(trouble) => append_error(trouble, |actual| wrong_revision(append, actual)),
+    }
 }

@@ -52,6 +52,12 @@ struct Book {
     lives_until: Option<Instant>,
 }
 
+impl Book {
+    fn lives(&self) -> bool {
+        self.lives_until.is_some_and(|until| Instant::now() < until)
+    }
+}
+
 /// Work on a duty: it is not given up before this is dropped.
 pub struct Work {
     duties: PostgresDuties,
@@ -74,7 +80,7 @@ impl PostgresDuties {
     #[must_use]
     pub fn begin(&self, duty: &'static str) -> Option<Work> {
         let mut book = self.book();
-        let lives = book.lives_until.is_some_and(|until| Instant::now() < until);
+        let lives = book.lives();
         let standing = book.standings.entry(duty).or_insert_with(|| {
             self.joined.notify_one();
             Standing::Elsewhere
@@ -83,6 +89,11 @@ impl PostgresDuties {
             *standing = Standing::Held { working: true };
             Work { duties: self.clone(), duty }
         })
+    }
+
+    /// Whether nobody can have taken this process for dead.
+    pub(super) fn lives(&self) -> bool {
+        self.book().lives()
     }
 
     /// Wakes when a duty is asked for that was not known.

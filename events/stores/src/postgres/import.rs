@@ -11,12 +11,7 @@ pub(crate) async fn head(connection: &mut PgConnection) -> Result<Position, sqlx
     Ok(Position(head.unsigned_abs()))
 }
 
-/// Writes events behind the end, which is at `last` then.
-pub(crate) async fn write(
-    connection: &mut PgConnection,
-    events: &[RecordedEvent],
-    last: Position,
-) -> Result<(), sqlx::Error> {
-    rows::insert(connection, events).await?;
-    sqlx::query("UPDATE head SET position = $1").bind(rows::integer(last.0)).execute(connection).await.map(drop)
+/// Writes events behind the end, which the writer moves.
+pub(crate) async fn write(connection: &mut PgConnection, events: &[RecordedEvent]) -> Result<(), sqlx::Error> {
+    rows::insert(connection, events).await
 }

@@ -31,7 +31,7 @@ mod writer;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use lease_events::id::LedgerId;
@@ -48,6 +48,7 @@ use self::owners::{Keeper, Known};
 use self::reader::Reader;
 use self::writer::{Memory, Writer};
 use crate::append_hook::{AppendHook, WriterJob};
+use crate::sql::mirror::is_mirror;
 use crate::sql::queue::{Request, WAITING_MAX};
 use crate::sql::subscribe::subscribe;
 use crate::sql::{self, QueuedJob, SqlReader, SqlStore, WRITER_GONE, WriterJobError};
@@ -85,6 +86,7 @@ pub struct PostgresOptions {
 /// Events in a PostgreSQL database.
 pub struct PostgresStore {
     ledger: LedgerId,
+    owner: String,
     reader: Reader,
     requests: mpsc::Sender<Request>,
     head: watch::Receiver<Position>,
@@ -97,8 +99,26 @@ pub struct PostgresStore {
 
 impl PostgresStore {
     /// Opens the ledger in a database: makes its tables where there are none, brings older ones to the newest format, and
-    /// registers this process.
+    /// registers this process. A mirror is refused.
     pub async fn open(options: PostgresOptions) -> Result<Arc<Self>, OpenError> {
+        let place = place_of(&options.url)?;
+        let store = Self::open_any(options).await?;
+        let reader = SqlReader::Postgres(store.reader.pool.clone());
+        match store.read(|| is_mirror(&reader)).await {
+            Ok(false) => Ok(store),
+            is_mirror => {
+                store.close().await;
+                Err(match is_mirror {
+                    Ok(_) => OpenError::Mirror { place },
+                    Err(error) => OpenError::Unavailable { place, cause: error.to_string() },
+                })
+            }
+        }
+    }
+
+    /// As [`Self::open`], and the database may be the mirror of a log elsewhere (see [`crate::kurrentdb`]).
+    pub async fn open_any(options: PostgresOptions) -> Result<Arc<Self>, OpenError> {
+        let asked_at = Instant::now();
         let Opened { sessions, connection, ledger, head } = open::open(&options).await?;
         let PostgresOptions { owner, timings, clock, hook, .. } = options;
         let reader = Reader { pool: sessions.readers(), sessions: sessions.clone() };
@@ -107,6 +127,7 @@ impl PostgresStore {
         let commits = Arc::new(AtomicU64::new(0));
         let known = Arc::new(Known::new());
         let duties = PostgresDuties::default();
+        duties.set_lives_until(Some(asked_at + timings.time_to_live));
         let channel = format!("lease_ledger_{}", ledger.0.simple());
         let listener = tokio::spawn(listener::listen(sessions.clone(), channel.clone(), published.clone()));
         let keeper = Keeper {
@@ -121,7 +142,7 @@ impl PostgresStore {
         let writer = Writer {
             sessions,
             connection: None,
-            owner,
+            owner: owner.clone(),
             known: Arc::clone(&known),
             channel,
             clock,
@@ -145,7 +166,7 @@ impl PostgresStore {
             }
             drop(ending);
         });
-        Ok(Arc::new(Self { ledger, reader, requests, head, commits, known, duties, ended }))
+        Ok(Arc::new(Self { ledger, owner, reader, requests, head, commits, known, duties, ended }))
     }
 
     /// The id that the database got when the ledger was made: what this ledger's labels bear.
@@ -228,6 +249,17 @@ impl SqlStore for PostgresStore {
 
     fn head_changes(&self) -> watch::Receiver<Position> {
         self.head.clone()
+    }
+
+    fn check_owner(&self) -> Result<(), AppendError> {
+        if *self.known.fenced().borrow() {
+            return Err(AppendError::Fenced { owner: self.owner.clone() });
+        }
+        if self.duties.lives() {
+            return Ok(());
+        }
+        let cause = "this process could not say for its time to live that it lives; others may act on what it left";
+        Err(AppendError::Unavailable { cause: cause.to_owned() })
     }
 
     async fn enqueue(&self, job: QueuedJob) -> Result<(), AppendError> {

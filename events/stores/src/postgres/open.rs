@@ -17,12 +17,13 @@ use super::session::{InvalidPostgresUrl, Sessions};
 use super::{PostgresOptions, owners};
 
 /// In their order; the schema's format (`ledger.format`) is how many of them it has seen. Append only.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     include_str!("../../../../migrations/postgres/0001_log.sql"),
     include_str!("../../../../migrations/postgres/0002_secrets.sql"),
+    include_str!("../../../../migrations/postgres/0003_mirror.sql"),
 ];
 /// The newest format that this program reads and writes.
-const FORMAT: i32 = 2;
+const FORMAT: i32 = 3;
 const _: () = assert!(FORMAT.unsigned_abs() as usize == MIGRATIONS.len(), "the format counts the migrations");
 
 /// The oldest server that is taken, as it numbers itself.
@@ -95,6 +96,15 @@ pub enum OpenError {
         found: i32,
         /// The newest that is known.
         known: i32,
+    },
+    /// Its events are those of a server.
+    #[error(
+        "the database {place} is no ledger of its own, but the mirror of one on a KurrentDB server; give the server's address as the \
+         store, and this database as its projections"
+    )]
+    Mirror {
+        /// Which.
+        place: String,
     },
     /// The owner's name was used before.
     #[error("the owner {owner} has used the ledger in {place} before; each start of a process needs a name of its own")]

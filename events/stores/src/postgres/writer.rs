@@ -118,7 +118,9 @@ impl Progress {
     /// Gets ready for another try.
     fn begin_again(&mut self) {
         if self.stage == Stage::Commit {
-            self.unanswered = std::mem::take(&mut self.batch).events;
+            let sent = std::mem::take(&mut self.batch).events;
+            // A job finds out by itself what of it is there.
+            self.unanswered = if self.job_ran { Vec::new() } else { sent };
             self.job_unanswered = self.job_ran;
         }
         self.stage = Stage::BeforeCommit;
@@ -260,11 +262,7 @@ impl Writer {
                 sqlx::query(LET_JOBS_TAKE_LONGER).execute(&mut *transaction).await?;
                 progress.job_ran = true;
                 job.run(&mut SqlConnection::Postgres(&mut transaction)).await?;
-                sqlx::query(CHANGED).execute(&mut *transaction).await?;
-                if job.writes_events() {
-                    self.memory.forget();
-                }
-                Batch::default()
+                job.batch()
             }
         };
         if fenced {
@@ -277,7 +275,15 @@ impl Writer {
             return Ok(batch);
         }
         progress.batch = batch;
-        self.write(&mut transaction, progress).await?;
+        if !progress.job_ran {
+            self.insert(&mut transaction, progress).await?;
+        } else if progress.batch.events.is_empty() {
+            sqlx::query(CHANGED).execute(&mut *transaction).await?;
+        } else {
+            self.memory.revisions.forget();
+            self.hook.iter().for_each(|hook| hook.prepare(&progress.batch.events));
+        }
+        self.follow(&mut transaction, progress).await?;
         progress.stage = Stage::Commit;
         transaction.commit().await?;
         self.connection = Some(connection);
@@ -302,14 +308,18 @@ impl Writer {
         Ok(fenced)
     }
 
-    async fn write(&self, connection: &mut PgConnection, progress: &mut Progress) -> Result<(), sqlx::Error> {
+    async fn insert(&self, connection: &mut PgConnection, progress: &Progress) -> Result<(), sqlx::Error> {
         let events = &progress.batch.events;
-        let Some(last) = events.last().map(|event| event.position) else { return Ok(()) };
         // While the server inserts, the hook prepares.
         let insert = rows::insert(connection, events);
         let prepare = async { self.hook.iter().for_each(|hook| hook.prepare(events)) };
-        let (inserted, ()) = futures_util::future::join(insert, prepare).await;
-        inserted?;
+        futures_util::future::join(insert, prepare).await.0
+    }
+
+    /// Has the hook follow what was written, and moves the head.
+    async fn follow(&self, connection: &mut PgConnection, progress: &mut Progress) -> Result<(), sqlx::Error> {
+        let events = &progress.batch.events;
+        let Some(last) = events.last().map(|event| event.position) else { return Ok(()) };
         if let Some(hook) = &self.hook {
             progress.hook_called = true;
             hook.on_append(&mut SqlConnection::Postgres(connection), events).await?;

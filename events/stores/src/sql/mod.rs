@@ -5,11 +5,13 @@
 //! - `batch`: which of the appends of a turn are taken.
 //! - `subscribe`: the log as it grows.
 //! - `import`: events of another store, written as they are.
+//! - `mirror`: whether the events are those of a log elsewhere.
 //!
 //! **Invariant:** nothing here speaks SQL; what differs between databases is in their own folders.
 
 pub(crate) mod batch;
 pub(crate) mod import;
+pub(crate) mod mirror;
 pub(crate) mod queue;
 pub(crate) mod subscribe;
 
@@ -76,6 +78,11 @@ pub trait SqlStore: EventStore {
     /// The position of the last event that this process committed or saw; it wakes on each commit of this process, and
     /// may be late with those of others.
     fn head_changes(&self) -> watch::Receiver<Position>;
+
+    /// Refuses where another process has taken over for this one, or may have.
+    fn check_owner(&self) -> Result<(), AppendError> {
+        Ok(())
+    }
 
     /// Queues a job behind what waits for the writer; see `run_on_writer`.
     async fn enqueue(&self, job: QueuedJob) -> Result<(), AppendError>;

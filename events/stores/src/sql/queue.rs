@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 
 use async_trait::async_trait;
+use lease_events::record::RecordedEvent;
 use lease_events::store::{Append, AppendError, Appended};
 use tokio::sync::{mpsc, oneshot};
 
@@ -67,9 +68,9 @@ impl QueuedJob {
         self.0.is_repeatable()
     }
 
-    /// See [`WriterJob::writes_events`].
-    pub(crate) fn writes_events(&self) -> bool {
-        self.0.writes_events()
+    /// What it comes to: the events that its last run wrote, which answer no append.
+    pub(crate) fn batch(&self) -> Batch {
+        Batch { events: self.0.written().to_vec(), answers: Vec::new() }
     }
 
     /// Gives it back.
@@ -82,7 +83,7 @@ impl QueuedJob {
 trait Answered: Send {
     async fn run(&mut self, connection: &mut SqlConnection<'_>) -> Result<(), sqlx::Error>;
     fn is_repeatable(&self) -> bool;
-    fn writes_events(&self) -> bool;
+    fn written(&self) -> &[RecordedEvent];
     fn answer(self: Box<Self>, outcome: Result<(), WriterJobError>);
 }
 
@@ -102,8 +103,8 @@ impl<J: WriterJob> Answered for Queued<J> {
         self.job.is_repeatable()
     }
 
-    fn writes_events(&self) -> bool {
-        self.job.writes_events()
+    fn written(&self) -> &[RecordedEvent] {
+        self.job.written()
     }
 
     fn answer(self: Box<Self>, outcome: Result<(), WriterJobError>) {

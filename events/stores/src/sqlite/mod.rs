@@ -31,6 +31,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use self::writer::{Memory, Writer};
 use crate::append_hook::{AppendHook, WriterJob};
+use crate::sql::mirror::is_mirror;
 use crate::sql::queue::{Request, WAITING_MAX};
 use crate::sql::subscribe::subscribe;
 use crate::sql::{self, QueuedJob, SqlReader, SqlStore, WRITER_GONE, WriterJobError};
@@ -67,8 +68,24 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Opens the ledger file, and makes it where there is none.
+    /// Opens the ledger file, and makes it where there is none. A mirror is refused.
     pub async fn open(options: SqliteOptions) -> Result<Arc<Self>, OpenError> {
+        let path = options.path.clone();
+        let store = Self::open_any(options).await?;
+        match is_mirror(&SqlReader::Sqlite(store.readers.clone())).await {
+            Ok(false) => Ok(store),
+            is_mirror => {
+                store.close().await;
+                Err(match is_mirror {
+                    Ok(_) => OpenError::Mirror { path },
+                    Err(error) => OpenError::Unavailable { path, cause: error.to_string() },
+                })
+            }
+        }
+    }
+
+    /// As [`Self::open`], and the file may be the mirror of a log elsewhere (see [`crate::kurrentdb`]).
+    pub async fn open_any(options: SqliteOptions) -> Result<Arc<Self>, OpenError> {
         Self::start(options, None).await
     }
 

@@ -17,12 +17,13 @@ use super::rows::time_text;
 /// `PRAGMA application_id` of a ledger file: the bytes `LLdg`. Never changed: it is how a ledger is known.
 const APPLICATION_ID: i64 = 0x4c4c_6467;
 /// In their order; the file's format (`PRAGMA user_version`) is how many of them it has seen. Append only.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     include_str!("../../../../migrations/sqlite/0001_log.sql"),
     include_str!("../../../../migrations/sqlite/0002_secrets.sql"),
+    include_str!("../../../../migrations/sqlite/0003_mirror.sql"),
 ];
 /// The newest format that this program reads and writes.
-const FORMAT: i64 = 2;
+const FORMAT: i64 = 3;
 const _: () = assert!(FORMAT.unsigned_abs() == MIGRATIONS.len() as u64, "the format counts the migrations");
 
 /// How long a statement waits for another process's lock.
@@ -88,6 +89,12 @@ pub enum OpenError {
         found: i64,
         /// The newest that can be read.
         known: i64,
+    },
+    /// Its events are those of a server.
+    #[error("{} is no ledger of its own, but the mirror of one on a KurrentDB server; give the server's address as the store, and this file as its projections", .path.display())]
+    Mirror {
+        /// As given.
+        path: PathBuf,
     },
     /// The file system cannot share memory between processes.
     #[error("the ledger file {} cannot use a write-ahead log; put it on a local disk", .path.display())]

@@ -157,10 +157,13 @@ impl Writer {
             }
             Turn::Job(job) => {
                 job.run(&mut SqlConnection::Sqlite(&mut transaction)).await.map_err(Failed::before_commit)?;
-                if job.writes_events() {
-                    self.memory.forget();
+                let batch = job.batch();
+                if !batch.events.is_empty() {
+                    self.memory.revisions.forget();
+                    self.hook.iter().for_each(|hook| hook.prepare(&batch.events));
+                    self.follow(&mut transaction, &batch).await?;
                 }
-                Batch::default()
+                batch
             }
         };
         self.commit(transaction, &batch).await?;
@@ -188,6 +191,11 @@ impl Writer {
         let prepare = async { self.hook.iter().for_each(|hook| hook.prepare(&batch.events)) };
         let (inserted, ()) = futures_util::future::join(rows::insert(connection, &batch.events), prepare).await;
         inserted.map_err(Failed::before_commit)?;
+        self.follow(connection, batch).await
+    }
+
+    /// Has the hook follow what was written.
+    async fn follow(&self, connection: &mut SqliteConnection, batch: &Batch) -> Result<(), Failed> {
         if let Some(hook) = &self.hook {
             let called = hook.on_append(&mut SqlConnection::Sqlite(connection), &batch.events).await;
             called.map_err(|error| Failed { hook_called: true, ..Failed::before_commit(error) })?;
