@@ -8,10 +8,13 @@ mod upkeep;
 
 use std::future::Future;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
 
 use lease_events::environment::EnvironmentState;
 use lease_events::id::{CompanyId, EnvironmentId, LeaseId, LedgerId, RunId, SecretId};
@@ -68,7 +71,7 @@ pub struct Ledger {
     at_stop: Arc<Mutex<Vec<BoxFuture<'static, ()>>>>,
     sweeps: Arc<[Arc<dyn Sweep>]>,
     duties: Arc<dyn Duties>,
-    overtaken: Option<watch::Receiver<bool>>,
+    overtaken: Vec<watch::Receiver<bool>>,
     workers: Option<Arc<WorkerHost>>,
     reconciler: Arc<Reconciler>,
 }
@@ -85,7 +88,7 @@ impl Ledger {
             at_stop: Arc::default(),
             sweeps: recovery::standard(&reconciler).into(),
             duties: Arc::new(AllMine),
-            overtaken: None,
+            overtaken: Vec::new(),
             reconciler,
             workers: None,
         }
@@ -105,19 +108,23 @@ impl Ledger {
 
     /// The same ledger, for which another process has taken over once `overtaken` says so.
     #[must_use]
-    pub fn overtaken_once(self, overtaken: watch::Receiver<bool>) -> Self {
-        Self { overtaken: Some(overtaken), ..self }
+    pub fn overtaken_once(mut self, overtaken: watch::Receiver<bool>) -> Self {
+        self.overtaken.push(overtaken);
+        self
     }
 
     /// Waits until another process has taken over for this one, which was silent for too long: none of its appends
     /// succeeds any more, and it should end. For ever where there is no other.
     pub async fn overtaken(&self) {
-        if let Some(mut overtaken) = self.overtaken.clone()
-            && overtaken.wait_for(|overtaken| *overtaken).await.is_ok()
-        {
-            return;
+        let told = self
+            .overtaken
+            .iter()
+            .cloned()
+            .map(|mut overtaken| async move { overtaken.wait_for(|overtaken| *overtaken).await.map(drop) });
+        let any = told.collect::<FuturesUnordered<_>>().filter_map(|told| std::future::ready(told.ok()));
+        if pin!(any).next().await.is_none() {
+            std::future::pending::<()>().await;
         }
-        std::future::pending::<()>().await;
     }
 
     /// Creates an environment.

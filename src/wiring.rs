@@ -1,6 +1,10 @@
 //! Wiring: the only file that names a concrete store, driver or projection executor, and joins them to a ledger.
 
 mod homes;
+#[cfg(feature = "kurrentdb")]
+mod kurrent;
+mod memory;
+mod sql;
 mod store_url;
 
 use std::ffi::OsString;
@@ -8,20 +12,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
 use lease_events::id::LedgerId;
 use lease_events::seam::crash::{CrashSeam, NoCrash};
 use lease_events::seam::{Clock, Ids, SystemClock, SystemIds};
 use lease_events::store::EventStore;
-use lease_projections::memory::{MemoryProjections, MemoryReadModel};
 use lease_projections::read_model::ReadModel;
-use lease_projections::sql::{Database, SqlProjections, SqlReadModel};
-use lease_stores::memory::MemoryStore;
-use lease_stores::postgres::{OwnerTimings, PostgresDuties, PostgresOptions, PostgresStore};
-use lease_stores::sealed::{MemorySealed, PostgresSealed, SealedStore, SqliteSealed};
-use lease_stores::sql::SqlStore;
-use lease_stores::sqlite::{SqliteOptions, SqliteStore};
 use tokio::sync::mpsc;
 
 use crate::commands::Context;
@@ -40,10 +36,8 @@ use crate::drivers::ssh::SshDriver;
 use crate::drivers::{Drivers, EnvironmentDriver};
 use crate::ledger::Ledger;
 use crate::processes::crash::{CRASH_AT, InvalidCrashAt, KillAt};
-use crate::processes::owner_files::OwnerFiles;
-use crate::recovery::duties::{Duties, Turn};
 use crate::secrets::SecretProviders;
-use crate::secrets::key::{KeyError, KeySource};
+use crate::secrets::key::KeyError;
 use crate::secrets::process::forbid_dumps;
 use crate::secrets::redact::Redactor;
 use crate::secrets::settings::SecretSettings;
@@ -54,17 +48,22 @@ use crate::workers::registry::Registry;
 use crate::workers::supervisor::Timings;
 use crate::workers::{WorkerHost, WorkerHostParts};
 
-pub use self::homes::{ROLES, StoreStatus, home_for, home_of, migrate, status_of};
-pub use self::store_url::{InvalidStoreUrl, PostgresUrl, StoreUrl};
-
-/// How often an owner of a database says that it lives, in its time to live.
-const SIGNS_OF_LIFE: u32 = 5;
+pub use self::homes::{ROLES, StoreStatus, attach, home_for, home_of, migrate, status_of};
+#[cfg(feature = "kurrentdb")]
+pub use self::kurrent::open_kurrent_with;
+pub use self::memory::{MemoryHome, open_in_memory};
+use self::sql::declare_owner;
+pub use self::sql::{open_postgres_with, open_sqlite, open_sqlite_with};
+pub use self::store_url::{InvalidStoreUrl, KurrentUrl, PostgresUrl, StoreUrl};
 
 /// What a ledger is opened with.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Where the events are kept.
     pub store: StoreUrl,
+    /// Where the projections and sealed secrets of a ledger on KurrentDB are kept: a file or a database. Those of other
+    /// ledgers are beside their events. Default: `projections.db` in the data folder.
+    pub projections: StoreUrl,
     /// Where built-in providers keep what they make.
     pub data_dir: PathBuf,
     /// Where secrets come from.
@@ -83,8 +82,10 @@ impl Settings {
     /// A ledger on this store, with every default; providers keep what they make below `data_dir`.
     #[must_use]
     pub fn new(store: StoreUrl, data_dir: PathBuf) -> Self {
+        let projections = StoreUrl::Sqlite(data_dir.join(PROJECTIONS_FILE));
         Self {
             store,
+            projections,
             data_dir,
             secrets: SecretSettings::default(),
             plugin_variables: None,
@@ -93,6 +94,9 @@ impl Settings {
         }
     }
 }
+
+/// The file in the data folder that is the default of [`Settings::projections`].
+const PROJECTIONS_FILE: &str = "projections.db";
 
 /// The default of [`Settings::owner_time_to_live`]: a paused machine of a cloud comes back in less, mostly.
 pub const OWNER_TIME_TO_LIVE: Duration = Duration::from_secs(10);
@@ -123,6 +127,30 @@ pub enum OpenError {
     /// The database cannot be opened as a store.
     #[error(transparent)]
     Database(#[from] lease_stores::postgres::OpenError),
+    /// The server's address cannot be read.
+    #[cfg(feature = "kurrentdb")]
+    #[error(transparent)]
+    KurrentUrl(#[from] lease_stores::kurrentdb::InvalidKurrentUrl),
+    /// The server cannot be followed, or not into these projections.
+    #[cfg(feature = "kurrentdb")]
+    #[error(transparent)]
+    Mirror(#[from] lease_stores::kurrentdb::MirrorError),
+    /// This program has no client of `KurrentDB`.
+    #[error(
+        "this lease-ledger was built without KurrentDB; build it with: cargo install --path . --locked --features kurrentdb"
+    )]
+    NotBuilt,
+    /// The projections of a ledger on `KurrentDB` are to be where they cannot be.
+    #[error(
+        "the projections of a ledger on KurrentDB are in a file or a database; give sqlite:PATH or postgres://… for them"
+    )]
+    NoProjections,
+    /// Only a ledger on `KurrentDB` has its projections elsewhere.
+    #[error("only a ledger on KurrentDB keeps its projections elsewhere; give its esdb:// address as the store")]
+    NothingToAttach,
+    /// Events are to be written past the ledger that is on a server.
+    #[error("a ledger is copied from KurrentDB, never to it; give sqlite:PATH or postgres://… to copy to")]
+    NotCopiedTo,
     /// There is no ledger where one must be.
     #[error("{store} holds no ledger")]
     NoLedger {
@@ -165,6 +193,13 @@ pub async fn open(settings: &Settings) -> Result<Ledger, OpenError> {
         StoreUrl::Postgres(url) => {
             open_postgres_with(url, settings.owner_time_to_live, seams, &settings.secrets, drivers).await
         }
+        #[cfg(feature = "kurrentdb")]
+        StoreUrl::Kurrent(url) => {
+            let Settings { projections, owner_time_to_live, secrets, .. } = settings;
+            open_kurrent_with(url, projections, *owner_time_to_live, seams, secrets, drivers).await
+        }
+        #[cfg(not(feature = "kurrentdb"))]
+        StoreUrl::Kurrent(_) => Err(OpenError::NotBuilt),
     }?;
     Ok(match hosted {
         Some(workers) => hosting(ledger, workers),
@@ -211,21 +246,6 @@ fn crash_asked_for() -> Result<Arc<dyn CrashSeam>, OpenError> {
     }
 }
 
-impl Owners for OwnerFiles {
-    fn is_dead(&self, owner: &str) -> bool {
-        self.is_dead(owner)
-    }
-}
-
-/// Declares this process an owner on the store of this file.
-fn declare_owner(store: &Path, seams: &Seams) -> Result<Arc<dyn Owners>, OpenError> {
-    let mut folder = store.as_os_str().to_owned();
-    folder.push(".owners");
-    let folder = PathBuf::from(folder);
-    let declared = OwnerFiles::declare(&folder, &seams.owner, seams.clock.now());
-    Ok(Arc::new(declared.map_err(|cause| OpenError::Folder { path: folder, cause })?))
-}
-
 /// The ledger with its worker host, which ends with it, and ends first what a killed process left of its workers.
 fn hosting(ledger: Ledger, workers: Arc<WorkerHost>) -> Ledger {
     if workers.registry().all().is_ok_and(|plugins| !plugins.is_empty()) {
@@ -240,167 +260,6 @@ fn hosting(ledger: Ledger, workers: Arc<WorkerHost>) -> Ledger {
     let stopped = Arc::clone(&workers);
     ledger.at_stop(async move { stopped.stop_all().await });
     ledger.hosting(workers)
-}
-
-/// A ledger on a SQLite file, with the drivers that `drivers` makes: it is given what they read secrets through, and
-/// the ledger that they work for.
-pub async fn open_sqlite(
-    path: &Path,
-    clock: Arc<dyn Clock>,
-    ids: Arc<dyn Ids>,
-    secrets: &SecretSettings,
-    drivers: impl FnOnce(Arc<dyn SecretResolver>, LedgerId) -> Result<Drivers, OpenError>,
-) -> Result<Ledger, OpenError> {
-    open_sqlite_with(path, Seams::of(clock, ids), secrets, drivers).await
-}
-
-/// As [`open_sqlite`], with all seams given.
-pub async fn open_sqlite_with(
-    path: &Path,
-    seams: Seams,
-    secrets: &SecretSettings,
-    drivers: impl FnOnce(Arc<dyn SecretResolver>, LedgerId) -> Result<Drivers, OpenError>,
-) -> Result<Ledger, OpenError> {
-    let projections = SqlProjections::new_standard(Database::Sqlite);
-    let store = SqliteStore::open(SqliteOptions {
-        path: path.to_owned(),
-        clock: Arc::clone(&seams.clock),
-        ids: Arc::clone(&seams.ids),
-        hook: Some(projections.clone()),
-    })
-    .await?;
-    let sealed = Arc::new(SqliteSealed::new(Arc::clone(&store)));
-    open_sql(store.ledger_id(), store, sealed, projections, seams, secrets, drivers).await
-}
-
-/// A ledger in a PostgreSQL database, beside any number of others on it. `owner_time_to_live` as in [`Settings`]; who is
-/// dead, the database knows, and [`Seams::owners`] is not asked.
-pub async fn open_postgres_with(
-    url: &PostgresUrl,
-    owner_time_to_live: Duration,
-    seams: Seams,
-    secrets: &SecretSettings,
-    drivers: impl FnOnce(Arc<dyn SecretResolver>, LedgerId) -> Result<Drivers, OpenError>,
-) -> Result<Ledger, OpenError> {
-    let projections = SqlProjections::new_standard(Database::Postgres);
-    let store = PostgresStore::open(PostgresOptions {
-        url: url.expose().to_owned(),
-        owner: seams.owner.clone(),
-        timings: OwnerTimings { renew_every: owner_time_to_live / SIGNS_OF_LIFE, time_to_live: owner_time_to_live },
-        clock: Arc::clone(&seams.clock),
-        ids: Arc::clone(&seams.ids),
-        hook: Some(projections.clone()),
-    })
-    .await?;
-    let sealed = Arc::new(PostgresSealed::new(Arc::clone(&store)));
-    let (duties, fenced) = (store.duties(), store.fenced());
-    let seams = Seams { owners: store.clone(), ..seams };
-    let ledger = open_sql(store.ledger_id(), store, sealed, projections, seams, secrets, drivers).await?;
-    Ok(ledger.sharing(Arc::new(duties)).overtaken_once(fenced))
-}
-
-/// A ledger on an open SQL store, with its projections, which it catches up from then on.
-async fn open_sql(
-    ledger_id: LedgerId,
-    store: Arc<dyn SqlStore>,
-    sealed: Arc<dyn SealedStore>,
-    projections: Arc<SqlProjections>,
-    seams: Seams,
-    secrets: &SecretSettings,
-    drivers: impl FnOnce(Arc<dyn SecretResolver>, LedgerId) -> Result<Drivers, OpenError>,
-) -> Result<Ledger, OpenError> {
-    let read_model = SqlReadModel::attach(projections, Arc::clone(&store)).await?;
-    let follower = Arc::clone(&read_model);
-    let secrets = SecretProviders::granted(secrets, sealed, Arc::clone(&seams.clock), Arc::new(variable))?;
-    let parts = Parts { ledger_id, store, read_model, secrets, seams };
-    let ledger = parts.join(drivers)?;
-    ledger.in_background(|stopping| async move { follower.follow(stopping.cancelled()).await });
-    Ok(ledger)
-}
-
-#[async_trait]
-impl Owners for PostgresStore {
-    fn is_dead(&self, owner: &str) -> bool {
-        self.is_dead(owner)
-    }
-
-    async fn look_up(&self, owner: &str) {
-        if let Err(error) = self.look_up(owner).await {
-            tracing::warn!(owner, %error, "it cannot be found out whether an owner lives; it is taken to");
-        }
-    }
-}
-
-impl Duties for PostgresDuties {
-    fn begin(&self, sweep: &'static str) -> Option<Turn> {
-        self.begin(sweep).map(Turn::holding)
-    }
-}
-
-/// A ledger that is gone when the process ends: for trials, and for tests under a simulated clock. Without a key it
-/// seals with one that is gone as well.
-pub fn open_in_memory(
-    clock: Arc<dyn Clock>,
-    ids: Arc<dyn Ids>,
-    secrets: &SecretSettings,
-    drivers: impl FnOnce(Arc<dyn SecretResolver>, LedgerId) -> Result<Drivers, OpenError>,
-) -> Result<Ledger, OpenError> {
-    let seams = Seams::of(clock, ids);
-    MemoryHome::new(&seams).open(seams, secrets, drivers)
-}
-
-/// What a ledger in memory keeps: a ledger that is opened on it again finds everything, as another process would on a
-/// disk.
-#[derive(Clone)]
-pub struct MemoryHome {
-    ledger_id: LedgerId,
-    store: Arc<MemoryStore>,
-    read_model: Arc<MemoryReadModel>,
-    sealed: Arc<MemorySealed>,
-    key: KeySource,
-}
-
-impl MemoryHome {
-    /// An empty one.
-    #[must_use]
-    pub fn new(seams: &Seams) -> Self {
-        let projections = MemoryProjections::new_standard();
-        let store = MemoryStore::new(Arc::clone(&seams.clock), Some(projections.clone()));
-        let read_model = MemoryReadModel::attach(projections, store.clone());
-        let ledger_id = LedgerId(seams.ids.fresh());
-        Self { ledger_id, store, read_model, sealed: Arc::default(), key: KeySource::random() }
-    }
-
-    /// A ledger on it.
-    pub fn open(
-        &self,
-        seams: Seams,
-        secrets: &SecretSettings,
-        drivers: impl FnOnce(Arc<dyn SecretResolver>, LedgerId) -> Result<Drivers, OpenError>,
-    ) -> Result<Ledger, OpenError> {
-        self.open_through(self.store.clone(), seams, secrets, drivers)
-    }
-
-    /// The store, to be wrapped for [`Self::open_through`].
-    #[must_use]
-    pub fn store(&self) -> Arc<dyn EventStore> {
-        self.store.clone()
-    }
-
-    /// A ledger on it that reads and appends through `store`, which wraps this one's.
-    pub fn open_through(
-        &self,
-        store: Arc<dyn EventStore>,
-        seams: Seams,
-        secrets: &SecretSettings,
-        drivers: impl FnOnce(Arc<dyn SecretResolver>, LedgerId) -> Result<Drivers, OpenError>,
-    ) -> Result<Ledger, OpenError> {
-        let key = secrets.key.clone().unwrap_or_else(|| self.key.clone());
-        let secrets = SecretSettings { key: Some(key), ..secrets.clone() };
-        let (sealed, read_model) = (self.sealed.clone(), self.read_model.clone());
-        let secrets = SecretProviders::granted(&secrets, sealed, Arc::clone(&seams.clock), Arc::new(variable))?;
-        Parts { ledger_id: self.ledger_id, store, read_model, secrets, seams }.join(drivers)
-    }
 }
 
 /// The drivers that are built in; providers keep what they make below `data_dir`, and plugins are read from there.

@@ -59,12 +59,17 @@ pub struct ServeLock {
 impl Place {
     /// The place of a store. Links in the path are followed, so that two names of one file are one place.
     ///
-    /// A database has none: any number of processes use it, and each command opens it itself.
+    /// That of a ledger on a KurrentDB server is its projections' place. A database has none: any number of processes use it,
+    /// and each command opens it itself.
     pub fn of(settings: &Settings) -> Result<Option<Self>, CliError> {
-        let beside = match &settings.store {
+        let store = match &settings.store {
+            StoreUrl::Kurrent(_) => &settings.projections,
+            store => store,
+        };
+        let beside = match store {
             StoreUrl::Sqlite(path) => canonical(path)?,
             StoreUrl::Memory => canonical(&settings.data_dir.join("memory"))?,
-            StoreUrl::Postgres(_) => return Ok(None),
+            StoreUrl::Postgres(_) | StoreUrl::Kurrent(_) => return Ok(None),
         };
         let suffixed = |suffix: &str| {
             let mut path = beside.clone().into_os_string();

@@ -28,10 +28,13 @@ const OWNER_TIME_TO_LIVE_MIN: Duration = Duration::from_millis(500);
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Global options")]
 pub struct Global {
-    /// Where the events are: sqlite:PATH, postgres:… (docs/postgres.md), or memory: for a trial of `serve` [default: ledger.db in
-    /// the data folder]
+    /// Where the events are: sqlite:PATH, postgres:… (docs/postgres.md), esdb:… (docs/kurrentdb.md), or memory: for a trial of
+    /// `serve` [default: ledger.db in the data folder]
     #[arg(long, global = true, value_name = "URL", env = "LEASE_LEDGER_STORE", hide_env_values = true)]
     pub store: Option<String>,
+    /// Where the projections of a ledger on KurrentDB are: sqlite:PATH or postgres:… [default: projections.db in the data folder]
+    #[arg(long, global = true, value_name = "URL", env = "LEASE_LEDGER_PROJECTIONS", hide_env_values = true)]
+    pub projections: Option<String>,
     /// The data folder [default: $XDG_STATE_HOME/lease-ledger, else ~/.local/state/lease-ledger]
     #[arg(long, global = true, value_name = "DIR", env = "LEASE_LEDGER_DATA_DIR", hide_env_values = true)]
     pub data_dir: Option<PathBuf>,
@@ -74,7 +77,12 @@ impl Global {
             Ok(text) => owner_time_to_live(&text)?,
             Err(_) => wiring::OWNER_TIME_TO_LIVE,
         };
-        Ok(Settings { store, data_dir, secrets, plugin_variables: None, care, owner_time_to_live })
+        let settings = Settings::new(store, data_dir);
+        let projections = match &self.projections {
+            Some(url) => store_url("--projections", url)?,
+            None => settings.projections.clone(),
+        };
+        Ok(Settings { projections, secrets, care, owner_time_to_live, ..settings })
     }
 }
 

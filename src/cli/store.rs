@@ -8,7 +8,7 @@ use serde_json::json;
 use super::exit::{CliError, Exit};
 use super::render::{self, line, table};
 use super::settings::{Global, store_url};
-use crate::wiring::{self, OpenError, ROLES, StoreUrl};
+use crate::wiring::{self, OpenError, ROLES, Settings, StoreUrl};
 
 /// `store`.
 #[derive(Debug, Subcommand)]
@@ -17,6 +17,9 @@ pub enum StoreCommand {
     Status,
     /// Make the tables of the store, or bring those of an older program to the newest format
     Migrate,
+    /// Make these projections those of the ledger on a KurrentDB server, where the ones that it had are lost; whoever uses those
+    /// appends nothing any more
+    Attach,
     /// Copy a whole ledger to another store, as it is, and compare the two; goes on where an earlier copy was broken off
     Copy(CopyArgs),
     /// Print the SQL that makes the roles writer, auditor and analyst in a PostgreSQL database
@@ -39,14 +42,16 @@ pub async fn store(global: &Global, command: StoreCommand) -> Result<u8, CliErro
     match command {
         StoreCommand::Status => status(global).await,
         StoreCommand::Migrate => migrate(global).await,
+        StoreCommand::Attach => attach(global).await,
         StoreCommand::Copy(args) => copy_ledger(global, &args).await,
         StoreCommand::Roles => line(ROLES.trim_end()).map(|()| Exit::Ok as u8),
     }
 }
 
 async fn status(global: &Global) -> Result<u8, CliError> {
-    let store = global.settings()?.store;
-    let status = wiring::status_of(&store).await.map_err(|error| unopened(&error))?;
+    let settings = global.settings()?;
+    let store = &settings.store;
+    let status = wiring::status_of(&settings).await.map_err(|error| unopened(&error))?;
     if global.json {
         let processes: Vec<_> = status
             .processes
@@ -77,8 +82,9 @@ async fn status(global: &Global) -> Result<u8, CliError> {
 }
 
 async fn migrate(global: &Global) -> Result<u8, CliError> {
-    let store = global.settings()?.store;
-    let ledger_id = wiring::migrate(&store).await.map_err(|error| unopened(&error))?;
+    let settings = global.settings()?;
+    let store = &settings.store;
+    let ledger_id = wiring::migrate(&settings).await.map_err(|error| unopened(&error))?;
     if global.json {
         render::json(&json!({ "store": store.to_string(), "ledgerId": ledger_id }))?;
     } else {
@@ -87,10 +93,25 @@ async fn migrate(global: &Global) -> Result<u8, CliError> {
     Ok(Exit::Ok as u8)
 }
 
+async fn attach(global: &Global) -> Result<u8, CliError> {
+    let Settings { store, projections, .. } = &global.settings()?;
+    let ledger_id = wiring::attach(&global.settings()?).await.map_err(|error| unopened(&error))?;
+    if global.json {
+        let (store, projections) = (store.to_string(), projections.to_string());
+        render::json(&json!({ "store": store, "projections": projections, "ledgerId": ledger_id }))?;
+    } else {
+        line(&format!("Ledger {ledger_id} on {store} keeps its projections in {projections} now."))?;
+    }
+    Ok(Exit::Ok as u8)
+}
+
 async fn copy_ledger(global: &Global, args: &CopyArgs) -> Result<u8, CliError> {
     let (from, to) = (store_url("--from", &args.from)?, store_url("--to", &args.to)?);
-    let source = wiring::home_of(&from).await.map_err(|error| unopened(&error))?;
-    let target = wiring::home_for(source.ledger_id, &to).await.map_err(|error| unopened(&error))?;
+    let settings = global.settings()?;
+    let source = wiring::home_of(&Settings { store: from.clone(), ..settings.clone() }).await;
+    let source = source.map_err(|error| unopened(&error))?;
+    let target = wiring::home_for(source.ledger_id, &Settings { store: to.clone(), ..settings }).await;
+    let target = target.map_err(|error| unopened(&error))?;
     let bar = bar();
     let copied = copy(&source, &target, |progress| tell(&bar, progress)).await;
     bar.finish_and_clear();
@@ -142,7 +163,9 @@ fn tell(bar: &ProgressBar, progress: Progress) {
 
 fn unopened(error: &OpenError) -> CliError {
     match error {
-        OpenError::NotKept => CliError::Usage(error.to_string()),
+        OpenError::NotKept | OpenError::NotCopiedTo | OpenError::NothingToAttach | OpenError::NoProjections => {
+            CliError::Usage(error.to_string())
+        }
         OpenError::NoLedger { .. } => CliError::NotFound(error.to_string()),
         other => CliError::Unavailable(other.to_string()),
     }

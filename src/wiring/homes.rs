@@ -14,7 +14,10 @@ use lease_stores::sql::SqlReader;
 use lease_stores::sqlite::{SqliteOptions, SqliteStore};
 use uuid::Uuid;
 
-use super::{OpenError, Seams, StoreUrl, make_folder_of};
+#[cfg(feature = "kurrentdb")]
+use super::kurrent::Server;
+use super::sql::Role;
+use super::{KurrentUrl, OpenError, PostgresUrl, Seams, Settings, StoreUrl, make_folder_of};
 
 /// The SQL that makes the roles of docs/postgres.md.
 pub const ROLES: &str = include_str!("../../migrations/postgres/roles.sql");
@@ -32,8 +35,8 @@ pub struct StoreStatus {
 }
 
 /// What a store holds.
-pub async fn status_of(store: &StoreUrl) -> Result<StoreStatus, OpenError> {
-    let home = home_of(store).await?;
+pub async fn status_of(settings: &Settings) -> Result<StoreStatus, OpenError> {
+    let home = home_of(settings).await?;
     let unreadable = |cause: &dyn Display| OpenError::Unreadable { cause: cause.to_string() };
     let head = home.store.head().await.map_err(|error| unreadable(&error))?;
     let sealed = home.sealed.all().await.map_err(|error| unreadable(&error))?.len();
@@ -47,36 +50,50 @@ pub async fn status_of(store: &StoreUrl) -> Result<StoreStatus, OpenError> {
 
 /// Makes the tables of a store, or brings them to the newest format, and answers which ledger it is. Of a database only the
 /// events' and the secrets' tables: those of the projections are made by whoever writes them.
-pub async fn migrate(store: &StoreUrl) -> Result<LedgerId, OpenError> {
-    if let StoreUrl::Postgres(url) = store {
+pub async fn migrate(settings: &Settings) -> Result<LedgerId, OpenError> {
+    if let StoreUrl::Postgres(url) = &settings.store {
         return Ok(postgres::migrate(url.expose(), &SystemClock, &SystemIds).await?);
     }
-    let home = open(store, Arc::new(SystemIds)).await?;
+    let home = open(settings, Arc::new(SystemIds), Attach::IfNone).await?;
+    home.store.close().await;
+    Ok(home.ledger_id)
+}
+
+/// Makes the projections that are set those of the ledger on a KurrentDB server, in the place of the ones that it had, and
+/// answers which ledger it is. Whoever uses the earlier ones appends nothing any more.
+pub async fn attach(settings: &Settings) -> Result<LedgerId, OpenError> {
+    let StoreUrl::Kurrent(_) = &settings.store else { return Err(OpenError::NothingToAttach) };
+    let home = open(settings, Arc::new(SystemIds), Attach::Always).await?;
     home.store.close().await;
     Ok(home.ledger_id)
 }
 
 /// The ledger that a store holds, which must be there.
-pub async fn home_of(store: &StoreUrl) -> Result<Home, OpenError> {
-    let is_there = match store {
+pub async fn home_of(settings: &Settings) -> Result<Home, OpenError> {
+    let is_there = match &settings.store {
         StoreUrl::Sqlite(path) => path.exists(),
         StoreUrl::Postgres(url) => postgres::holds_ledger(url.expose()).await?,
+        // The server is asked when it is opened.
+        StoreUrl::Kurrent(_) => true,
         StoreUrl::Memory => return Err(OpenError::NotKept),
     };
     if is_there {
-        open(store, Arc::new(SystemIds)).await
+        open(settings, Arc::new(SystemIds), Attach::Never).await
     } else {
-        Err(OpenError::NoLedger { store: store.to_string() })
+        Err(OpenError::NoLedger { store: settings.store.to_string() })
     }
 }
 
 /// A store to copy the ledger of this id into: one that holds no ledger yet becomes its home.
-pub async fn home_for(ledger: LedgerId, store: &StoreUrl) -> Result<Home, OpenError> {
-    open(store, Arc::new(Named(ledger))).await
+pub async fn home_for(ledger: LedgerId, settings: &Settings) -> Result<Home, OpenError> {
+    if let StoreUrl::Kurrent(_) = &settings.store {
+        return Err(OpenError::NotCopiedTo);
+    }
+    open(settings, Arc::new(Named(ledger)), Attach::Never).await
 }
 
 /// Gives a new store the id of a ledger that is there already.
-struct Named(LedgerId);
+pub(super) struct Named(pub(super) LedgerId);
 
 impl Ids for Named {
     fn fresh(&self) -> Uuid {
@@ -84,28 +101,67 @@ impl Ids for Named {
     }
 }
 
-async fn open(store: &StoreUrl, ids: Arc<dyn Ids>) -> Result<Home, OpenError> {
-    match store {
-        StoreUrl::Sqlite(path) => sqlite(path, ids).await,
-        StoreUrl::Postgres(url) => {
-            let options = PostgresOptions {
-                url: url.expose().to_owned(),
-                owner: Seams::real().owner,
-                timings: OwnerTimings::default(),
-                clock: Arc::new(SystemClock),
-                ids,
-                hook: None,
-            };
-            let store = PostgresStore::open(options).await?;
-            Ok(Home { ledger_id: store.ledger_id(), sealed: Arc::new(PostgresSealed::new(store.clone())), store })
-        }
+/// Whether the projections that are set become those of a ledger on a KurrentDB server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Attach {
+    Never,
+    IfNone,
+    Always,
+}
+
+async fn open(settings: &Settings, ids: Arc<dyn Ids>, attach: Attach) -> Result<Home, OpenError> {
+    match &settings.store {
+        StoreUrl::Sqlite(path) => sqlite(path, Role::Log, ids).await,
+        StoreUrl::Postgres(url) => postgres(url, Role::Log, ids).await,
         StoreUrl::Memory => Err(OpenError::NotKept),
+        #[cfg(feature = "kurrentdb")]
+        StoreUrl::Kurrent(url) => kurrent(url, settings, attach).await,
+        #[cfg(not(feature = "kurrentdb"))]
+        StoreUrl::Kurrent(_) => Err(OpenError::NotBuilt),
     }
 }
 
-async fn sqlite(path: &Path, ids: Arc<dyn Ids>) -> Result<Home, OpenError> {
+/// The mirror of a server, which has all that the server has.
+#[cfg(feature = "kurrentdb")]
+async fn kurrent(url: &KurrentUrl, settings: &Settings, attach: Attach) -> Result<Home, OpenError> {
+    let ids: Arc<dyn Ids> = Arc::new(SystemIds);
+    let server = Server::reach(url, Arc::new(SystemClock), Arc::clone(&ids)).await?;
+    if attach == Attach::Never && !server.holds_ledger() {
+        return Err(OpenError::NoLedger { store: url.to_string() });
+    }
+    let ids = server.naming(&ids);
+    let home = match &settings.projections {
+        StoreUrl::Sqlite(path) => sqlite(path, Role::Mirror, ids).await?,
+        StoreUrl::Postgres(url) => postgres(url, Role::Mirror, ids).await?,
+        StoreUrl::Kurrent(_) | StoreUrl::Memory => return Err(OpenError::NoProjections),
+    };
+    // What comes later is not followed any more once this is dropped.
+    server.follow(home.ledger_id, Arc::clone(&home.store), attach == Attach::Always).await?;
+    Ok(home)
+}
+
+async fn postgres(url: &PostgresUrl, role: Role, ids: Arc<dyn Ids>) -> Result<Home, OpenError> {
+    let options = PostgresOptions {
+        url: url.expose().to_owned(),
+        owner: Seams::real().owner,
+        timings: OwnerTimings::default(),
+        clock: Arc::new(SystemClock),
+        ids,
+        hook: None,
+    };
+    let store = match role {
+        Role::Log => PostgresStore::open(options).await?,
+        Role::Mirror => PostgresStore::open_any(options).await?,
+    };
+    Ok(Home { ledger_id: store.ledger_id(), sealed: Arc::new(PostgresSealed::new(store.clone())), store })
+}
+
+async fn sqlite(path: &Path, role: Role, ids: Arc<dyn Ids>) -> Result<Home, OpenError> {
     make_folder_of(path)?;
     let options = SqliteOptions { path: path.to_owned(), clock: Arc::new(SystemClock), ids, hook: None };
-    let store = SqliteStore::open(options).await?;
+    let store = match role {
+        Role::Log => SqliteStore::open(options).await?,
+        Role::Mirror => SqliteStore::open_any(options).await?,
+    };
     Ok(Home { ledger_id: store.ledger_id(), sealed: Arc::new(SqliteSealed::new(store.clone())), store })
 }

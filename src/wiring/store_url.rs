@@ -15,6 +15,8 @@ pub enum StoreUrl {
     Sqlite(PathBuf),
     /// `postgres://…`: a database, for any number of processes.
     Postgres(PostgresUrl),
+    /// `esdb://…`: a KurrentDB server, with the projections elsewhere.
+    Kurrent(KurrentUrl),
     /// `memory:`: gone when the process ends; for trials.
     Memory,
 }
@@ -46,13 +48,48 @@ impl fmt::Debug for PostgresUrl {
     }
 }
 
+/// The connection string of a KurrentDB server, with who logs in and with what. Its client reads the rest of it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KurrentUrl {
+    url: String,
+    place: String,
+}
+
+impl KurrentUrl {
+    fn of(url: &str, rest: &str) -> Self {
+        let authority = rest.trim_start_matches('/').split(['/', '?']).next().unwrap_or_default();
+        // A password may hold what separates the hosts from the rest; then nothing is shown but what stands behind it.
+        let place = authority.rsplit('@').next().unwrap_or_default();
+        let is_whole = rest.matches('@').count() == authority.matches('@').count();
+        Self { url: url.to_owned(), place: if is_whole { place.to_owned() } else { "…".to_owned() } }
+    }
+
+    /// The whole connection string.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.url
+    }
+}
+
+impl fmt::Display for KurrentUrl {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "esdb://{}", self.place)
+    }
+}
+
+impl fmt::Debug for KurrentUrl {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "KurrentUrl({})", self.place)
+    }
+}
+
 /// A text that names no store.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidStoreUrl {
     /// It begins with nothing that is known. The text is not shown: it may be a misspelt address with a password.
     #[error(
         "that names no store; give sqlite:PATH, such as sqlite:/var/lib/lease-ledger/ledger.db, postgres://USER@HOST/DATABASE, \
-         or memory:"
+         esdb://HOST:PORT, or memory:"
     )]
     Unknown,
     /// A database's address that cannot be read.
@@ -71,6 +108,7 @@ impl FromStr for StoreUrl {
             Some(("postgres" | "postgresql", _)) => {
                 Ok(Self::Postgres(PostgresUrl { url: url.to_owned(), place: place_of(url)? }))
             }
+            Some(("esdb" | "esdb+discover", rest)) => Ok(Self::Kurrent(KurrentUrl::of(url, rest))),
             Some(("memory", "")) => Ok(Self::Memory),
             _ => Err(InvalidStoreUrl::Unknown),
         }
@@ -82,6 +120,7 @@ impl fmt::Display for StoreUrl {
         match self {
             Self::Sqlite(path) => write!(formatter, "sqlite:{}", path.display()),
             Self::Postgres(url) => write!(formatter, "postgres: {url}"),
+            Self::Kurrent(url) => url.fmt(formatter),
             Self::Memory => formatter.write_str("memory:"),
         }
     }
@@ -100,6 +139,16 @@ mod tests {
         let database = read("postgres://ada:lovelace@db.example:5433/ledger").expect("an address");
         assert_eq!(database.to_string(), "postgres: ledger at db.example:5433");
         assert!(!format!("{database:?}").contains("lovelace"));
+        for (url, shown) in [
+            ("esdb://admin:changeit@a:2113,b:2113?tls=false", "esdb://a:2113,b:2113"),
+            ("esdb+discover://ledger.example:2113", "esdb://ledger.example:2113"),
+            ("esdb://admin:change/it@a:2113?tls=false", "esdb://…"),
+            ("esdb://admin:change?it@a:2113", "esdb://…"),
+        ] {
+            let server = read(url).expect("an address");
+            assert_eq!(server.to_string(), shown);
+            assert!(!format!("{server:?}").contains("change"), "{server:?}");
+        }
         for wrong in ["", "sqlite:", "memory:x", "postgre://ada:lovelace@x/y", "postgres://ada:lovelace@x:y/z"] {
             let error = read(wrong).expect_err(wrong).to_string();
             assert!(error.contains("give ") && !error.contains("lovelace"), "{error}");

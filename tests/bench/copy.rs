@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lease_events::seam::{SystemClock, SystemIds};
-use lease_ledger::wiring::{StoreUrl, home_for, home_of};
+use lease_ledger::wiring::{Settings, StoreUrl, home_for, home_of};
 use lease_projections::read_model::ReadModel;
 use lease_projections::sql::{Database, SqlProjections, SqlReadModel};
 use lease_stores::contract::postgres::PostgresPlace;
@@ -47,11 +47,15 @@ pub(crate) async fn measure() {
     println!();
 }
 
+fn settings(store: &StoreUrl) -> Settings {
+    Settings::new(store.clone(), "data".into())
+}
+
 /// Copies, and compares in the end.
 async fn copied(from: &StoreUrl, to: &StoreUrl) {
     let began = Instant::now();
-    let source = home_of(from).await.expect("the source opens");
-    let target = home_for(source.ledger_id, to).await.expect("the target opens");
+    let source = home_of(&settings(from)).await.expect("the source opens");
+    let target = home_for(source.ledger_id, &settings(to)).await.expect("the target opens");
     let copied = copy(&source, &target, |_| {}).await.expect("copied");
     for home in [source, target] {
         home.store.close().await;

@@ -9,6 +9,9 @@ use lease_events::store::{Direction, EventStore, READ_EVENTS_MAX};
 use lease_stores::contract::postgres::PostgresPlace;
 use lease_stores::sqlite::{SqliteOptions, SqliteStore};
 
+#[cfg(feature = "kurrentdb")]
+use super::event_server::EventServer;
+
 /// How long an owner's sign of life counts in a world of the tests: a killed one's work is taken over after that.
 const TIME_TO_LIVE: &str = "600ms";
 
@@ -21,6 +24,9 @@ pub(super) enum Keeping {
     Postgres,
     /// A database of its own on the server of this address, which a test stops and starts.
     PostgresAt(String),
+    /// A server of `KurrentDB`'s protocol, and its mirror in a SQLite file in the data folder.
+    #[cfg(feature = "kurrentdb")]
+    Kurrent,
 }
 
 /// The place of one world's events.
@@ -29,6 +35,8 @@ pub(super) enum Kept {
     Database(PostgresPlace),
     /// On a server that a test stops and starts.
     StoppedAtTimes(PostgresPlace),
+    #[cfg(feature = "kurrentdb")]
+    Streams(EventServer),
 }
 
 impl Keeping {
@@ -38,6 +46,8 @@ impl Keeping {
             Self::Sqlite => Kept::File(data.join("ledger.db")),
             Self::Postgres => Kept::Database(PostgresPlace::new()),
             Self::PostgresAt(url) => Kept::StoppedAtTimes(PostgresPlace::on(url)),
+            #[cfg(feature = "kurrentdb")]
+            Self::Kurrent => Kept::Streams(EventServer::start()),
         }
     }
 }
@@ -50,6 +60,8 @@ impl Kept {
             Self::Database(place) | Self::StoppedAtTimes(place) => {
                 vec![("LEASE_LEDGER_STORE", place.url()), ("LEASE_LEDGER_OWNER_TIME_TO_LIVE", TIME_TO_LIVE.to_owned())]
             }
+            #[cfg(feature = "kurrentdb")]
+            Self::Streams(server) => vec![("LEASE_LEDGER_STORE", server.url())],
         }
     }
 
@@ -64,6 +76,8 @@ impl Kept {
                     SqliteStore::open(options).await.expect("the store opens")
                 }
                 Self::Database(place) | Self::StoppedAtTimes(place) => place.store().await,
+                #[cfg(feature = "kurrentdb")]
+                Self::Streams(server) => return server.log().await,
             };
             let mut log: Vec<RecordedEvent> = Vec::new();
             loop {

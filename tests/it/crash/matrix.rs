@@ -83,7 +83,7 @@ fn is_found_later(site: Site, scene: &Scene, point: CrashPoint) -> bool {
 }
 
 /// Plays a group on these providers, and prints its part of the table.
-fn matrix(group: Group, sites: &[Site], keeping: &Keeping) {
+pub(super) fn matrix(group: Group, sites: &[Site], keeping: &Keeping) {
     let of_group = SCENES.iter().filter(|scene| scene.group == group);
     let worlds: Vec<(Site, &Scene)> = of_group
         .flat_map(|scene| scene.sites.iter().filter(|site| sites.contains(site)).map(move |site| (*site, scene)))
@@ -111,7 +111,7 @@ fn matrix(group: Group, sites: &[Site], keeping: &Keeping) {
 }
 
 /// The provider of the test command, or all where the whole matrix is played.
-fn on_all_or_one() -> Vec<Site> {
+pub(super) fn on_all_or_one() -> Vec<Site> {
     if std::env::var_os(WHOLE).is_some() { Site::ALL.to_vec() } else { vec![Site::Fake] }
 }
 

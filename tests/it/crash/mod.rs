@@ -3,7 +3,11 @@
 
 mod audit;
 mod audited;
+#[cfg(feature = "kurrentdb")]
+mod event_server;
 mod keeping;
+#[cfg(feature = "kurrentdb")]
+mod kurrent;
 mod matrix;
 mod program;
 mod scenes;

@@ -28,13 +28,18 @@ const DOWN_MS: std::ops::Range<u64> = 1..300;
 /// agent-sandbox#418).
 #[test]
 fn one_of_many_rivals_over_three_processes_gets_the_reusable_lease() {
-    let mut stage = Stage::new(Site::Fake, Keeping::Postgres);
+    one_of_many_gets_the_reusable_lease(Keeping::Postgres, LEDGERS, ROUNDS);
+}
+
+/// 64 acquires over so many servers want one reusable lease, so many times: exactly one gets it, and all others fresh ones.
+pub(super) fn one_of_many_gets_the_reusable_lease(keeping: Keeping, ledgers: usize, rounds: usize) {
+    let mut stage = Stage::new(Site::Fake, keeping);
     let first = stage.take_server();
-    let others: Vec<_> = (1..LEDGERS).map(|_| stage.home.start(None).expect("it serves")).collect();
+    let others: Vec<_> = (1..ledgers).map(|_| stage.home.start(None).expect("it serves")).collect();
     let addresses: Vec<String> =
         [&first].into_iter().chain(&others).map(|server| server.address().to_owned()).collect();
     stage.put_server(first);
-    for round in 0..ROUNDS {
+    for round in 0..rounds {
         let environment = stage.environment(true, Trouble::None);
         let lease = stage.lease_in(&environment);
         let release = stage.on_lease(&lease, "release", serde_json::json!({}));

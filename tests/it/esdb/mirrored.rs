@@ -14,7 +14,6 @@ use lease_stores::contract::postgres::PostgresPlace;
 use lease_stores::contract::{Place, append, stream};
 use lease_stores::kurrentdb::{Identity, KurrentOptions, KurrentStore, MirrorError, MirroredOptions, MirroredStore};
 use lease_stores::postgres::PostgresStore;
-use lease_stores::sql::SqlStore;
 use lease_stores::sqlite::{self, SqliteOptions, SqliteStore};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;

@@ -1,0 +1,64 @@
+//! A server of `KurrentDB`'s protocol that outlives the ledgers on it, and its log as it stands there.
+
+use std::sync::{Arc, LazyLock};
+
+use lease_events::id::CompanyId;
+use lease_events::record::{CATEGORIES, Position, RecordedEvent};
+use lease_events::store::{Direction, EventStore, READ_EVENTS_MAX};
+use lease_ledger::esdb::MetadataOf;
+use lease_stores::kurrentdb::metadata::unstamped;
+use lease_stores::memory::MemoryStore;
+use tokio::runtime::Runtime;
+
+use crate::protocol::{Server, memory};
+
+/// What the servers of the tests run on.
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.worker_threads(2).enable_all().build().expect("a runtime")
+});
+
+/// A server, until it is dropped.
+pub(super) struct EventServer {
+    server: Server,
+    events: Arc<MemoryStore>,
+    metadata: MetadataOf,
+}
+
+impl EventServer {
+    pub(super) fn start() -> Self {
+        let appends = memory();
+        let server = RUNTIME.block_on(Server::on(&appends));
+        let (events, appends) = appends;
+        Self { server, events, metadata: appends.metadata() }
+    }
+
+    pub(super) fn url(&self) -> String {
+        self.server.url()
+    }
+
+    /// The ledger's events on it, numbered in their order: what its mirror must come to.
+    pub(super) async fn log(&self) -> Vec<RecordedEvent> {
+        let mut log: Vec<RecordedEvent> = Vec::new();
+        let mut after = Position::START;
+        loop {
+            let page =
+                self.events.read_all(after, Direction::Forwards, READ_EVENTS_MAX).await.expect("memory can be read");
+            let Some(last) = page.last() else { return log };
+            after = last.position;
+            let ours = page.iter().filter(|event| CATEGORIES.contains(&event.stream_id.category()));
+            for event in ours {
+                let position = Position(log.len() as u64 + 1);
+                log.push(RecordedEvent { position, ..self.as_sent(event) });
+            }
+        }
+    }
+
+    /// The event as its ledger wrote it, which the server keeps in a metadata of its own.
+    fn as_sent(&self, event: &RecordedEvent) -> RecordedEvent {
+        let sent = (self.metadata)(event);
+        let (stamp, metadata) = unstamped(std::str::from_utf8(&sent).expect("a text")).expect("a ledger's");
+        let (company_id, schema_version): (CompanyId, u16) = (stamp.company_id, stamp.schema_version);
+        RecordedEvent { company_id, schema_version, recorded_at: stamp.recorded_at, metadata, ..event.clone() }
+    }
+}
