@@ -24,7 +24,7 @@ pub(crate) fn storm(arguments: &[String]) -> Result<()> {
 }
 
 fn tests(of: &str, variables: &[(&str, &str)]) -> Result<()> {
-    let words = ["cargo", "test", "--locked", "--test", "it", "--", "--nocapture", of];
+    let words = ["cargo", "test", "--all-features", "--locked", "--test", "it", "--", "--nocapture", of];
     run_words(&words, variables)
 }
 

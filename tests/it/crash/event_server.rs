@@ -1,5 +1,6 @@
 //! A server of `KurrentDB`'s protocol that outlives the ledgers on it, and its log as it stands there.
 
+use std::fmt;
 use std::sync::{Arc, LazyLock};
 
 use lease_events::id::CompanyId;
@@ -10,7 +11,8 @@ use lease_stores::kurrentdb::metadata::unstamped;
 use lease_stores::memory::MemoryStore;
 use tokio::runtime::Runtime;
 
-use crate::protocol::{Server, memory};
+use crate::esdb::proxy::{Mode, Proxy};
+use crate::protocol::{Server, memory, url};
 
 /// What the servers of the tests run on.
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
@@ -23,6 +25,14 @@ pub(super) struct EventServer {
     server: Server,
     events: Arc<MemoryStore>,
     metadata: MetadataOf,
+    /// The network before it, where that is disturbed.
+    network: Option<Proxy>,
+}
+
+impl fmt::Debug for EventServer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("EventServer").field("url", &self.url()).finish_non_exhaustive()
+    }
 }
 
 impl EventServer {
@@ -30,11 +40,23 @@ impl EventServer {
         let appends = memory();
         let server = RUNTIME.block_on(Server::on(&appends));
         let (events, appends) = appends;
-        Self { server, events, metadata: appends.metadata() }
+        Self { server, events, metadata: appends.metadata(), network: None }
+    }
+
+    /// One that is reached through a network that [`Self::disturb`] changes.
+    pub(super) fn start_behind_a_network() -> Self {
+        let own = Self::start();
+        let network = Some(RUNTIME.block_on(Proxy::to(own.server.address)));
+        Self { network, ..own }
+    }
+
+    /// What the network does from now on.
+    pub(super) fn disturb(&self, mode: Mode) {
+        self.network.as_ref().expect("it was started behind one").set(mode);
     }
 
     pub(super) fn url(&self) -> String {
-        self.server.url()
+        self.network.as_ref().map_or_else(|| self.server.url(), |network| url(network.address))
     }
 
     /// The ledger's events on it, numbered in their order: what its mirror must come to.

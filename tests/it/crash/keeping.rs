@@ -27,6 +27,9 @@ pub(super) enum Keeping {
     /// A server of `KurrentDB`'s protocol, and its mirror in a SQLite file in the data folder.
     #[cfg(feature = "kurrentdb")]
     Kurrent,
+    /// This one, with a network that a test disturbs.
+    #[cfg(feature = "kurrentdb")]
+    KurrentAt(Arc<EventServer>),
 }
 
 /// The place of one world's events.
@@ -36,7 +39,7 @@ pub(super) enum Kept {
     /// On a server that a test stops and starts.
     StoppedAtTimes(PostgresPlace),
     #[cfg(feature = "kurrentdb")]
-    Streams(EventServer),
+    Streams(Arc<EventServer>),
 }
 
 impl Keeping {
@@ -47,7 +50,9 @@ impl Keeping {
             Self::Postgres => Kept::Database(PostgresPlace::new()),
             Self::PostgresAt(url) => Kept::StoppedAtTimes(PostgresPlace::on(url)),
             #[cfg(feature = "kurrentdb")]
-            Self::Kurrent => Kept::Streams(EventServer::start()),
+            Self::Kurrent => Kept::Streams(Arc::new(EventServer::start())),
+            #[cfg(feature = "kurrentdb")]
+            Self::KurrentAt(server) => Kept::Streams(server),
         }
     }
 }

@@ -1,43 +1,61 @@
-//! Ledgers on a server of `KurrentDB`'s protocol: the crash matrix, and many rivals for one reusable lease.
+//! Ledgers on a server of `KurrentDB`'s protocol: many rivals for one reusable lease, and a network between
+//! the two that fails.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::event_server::EventServer;
 use super::keeping::Keeping;
-use super::matrix::{matrix, on_all_or_one};
-use super::scenes::Group;
 use super::shared::one_of_many_gets_the_reusable_lease;
-use super::sites::Site;
+use super::sites::{Site, Trouble};
+use super::stage::Stage;
+use super::storm::{Fleet, storm};
+use crate::esdb::proxy::Mode;
 
-#[test]
-fn a_server_on_kurrentdb_may_die_at_any_point_of_an_acquire() {
-    matrix(Group::Acquires, &on_all_or_one(), &Keeping::Kurrent);
-}
-
-#[test]
-fn a_server_on_kurrentdb_may_die_at_any_point_of_a_release() {
-    matrix(Group::Ends, &on_all_or_one(), &Keeping::Kurrent);
-}
-
-#[test]
-fn a_server_on_kurrentdb_may_die_at_any_point_of_work_on_a_lease() {
-    matrix(Group::Work, &on_all_or_one(), &Keeping::Kurrent);
-}
-
-#[test]
-fn a_server_on_kurrentdb_may_die_at_any_point_of_a_command_that_needs_no_provider() {
-    matrix(Group::Care, &[Site::Fake], &Keeping::Kurrent);
-}
-
-#[test]
-fn a_server_on_kurrentdb_may_die_at_any_point_of_recovery() {
-    matrix(Group::Recovery, &on_all_or_one(), &Keeping::Kurrent);
-}
-
-#[test]
-fn a_server_on_kurrentdb_may_die_at_any_point_of_a_question_to_a_provider() {
-    matrix(Group::Questions, &on_all_or_one(), &Keeping::Kurrent);
-}
+/// How often the network is disturbed in the storm.
+const DISTURBANCES: usize = 12;
+/// How long it is well, and how long it is not, in milliseconds.
+const WELL_MS: std::ops::Range<u64> = 100..600;
+const DISTURBED_MS: std::ops::Range<u64> = 50..1_200;
 
 /// Decided by the server's expected revisions (W2; field: paperclip#5954).
 #[test]
 fn one_of_many_rivals_on_kurrentdb_gets_the_reusable_lease() {
-    one_of_many_gets_the_reusable_lease(Keeping::Kurrent, 1, 5);
+    one_of_many_gets_the_reusable_lease(Keeping::Kurrent, 1, 10);
+}
+
+#[test]
+fn a_ledger_finds_a_kurrentdb_that_comes_later_than_itself() {
+    let server = Arc::new(EventServer::start_behind_a_network());
+    server.disturb(Mode::Cut);
+    let mut stage = Stage::new(Site::Fake, Keeping::KurrentAt(Arc::clone(&server)));
+    let coming = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_secs(2));
+        server.disturb(Mode::Pass);
+    });
+    let environment = stage.environment(false, Trouble::None);
+    stage.lease_in(&environment);
+    coming.join().expect("it does not panic");
+    stage.audit().expect("all is well");
+}
+
+/// Delays, cuts, and answers that never arrive, one after the other, under clients that ask all the time.
+#[test]
+fn a_network_to_kurrentdb_that_fails_under_load_loses_nothing_and_no_sandbox_leaks() {
+    let server = Arc::new(EventServer::start_behind_a_network());
+    let stormy = storm(Keeping::KurrentAt(Arc::clone(&server)), 1, 1, |fleet: &mut Fleet<'_>| {
+        let modes = [Mode::Cut, Mode::Mute, Mode::Delay(Duration::from_millis(30))];
+        for mode in modes.into_iter().cycle().take(DISTURBANCES) {
+            std::thread::sleep(fleet.moment(&WELL_MS));
+            server.disturb(mode);
+            std::thread::sleep(fleet.moment(&DISTURBED_MS));
+            // A connection whose answers were swallowed is of no more use.
+            server.disturb(Mode::Cut);
+            std::thread::sleep(Duration::from_millis(50));
+            server.disturb(Mode::Pass);
+        }
+        // The last commands are answered over a network that stays.
+        std::thread::sleep(Duration::from_millis(WELL_MS.end));
+    });
+    println!("{}", stormy.unwrap_or_else(|fault| panic!("{fault}")));
 }

@@ -83,7 +83,7 @@ fn is_found_later(site: Site, scene: &Scene, point: CrashPoint) -> bool {
 }
 
 /// Plays a group on these providers, and prints its part of the table.
-pub(super) fn matrix(group: Group, sites: &[Site], keeping: &Keeping) {
+fn matrix(group: Group, sites: &[Site], keeping: &Keeping) {
     let of_group = SCENES.iter().filter(|scene| scene.group == group);
     let worlds: Vec<(Site, &Scene)> = of_group
         .flat_map(|scene| scene.sites.iter().filter(|site| sites.contains(site)).map(move |site| (*site, scene)))
@@ -111,7 +111,7 @@ pub(super) fn matrix(group: Group, sites: &[Site], keeping: &Keeping) {
 }
 
 /// The provider of the test command, or all where the whole matrix is played.
-pub(super) fn on_all_or_one() -> Vec<Site> {
+fn on_all_or_one() -> Vec<Site> {
     if std::env::var_os(WHOLE).is_some() { Site::ALL.to_vec() } else { vec![Site::Fake] }
 }
 
@@ -213,4 +213,40 @@ fn a_server_on_postgres_may_die_at_any_point_of_recovery() {
 #[test]
 fn a_server_on_postgres_may_die_at_any_point_of_a_question_to_a_provider() {
     matrix(Group::Questions, &on_all_or_one(), &Keeping::Postgres);
+}
+
+#[cfg(feature = "kurrentdb")]
+#[test]
+fn a_server_on_kurrentdb_may_die_at_any_point_of_an_acquire() {
+    matrix(Group::Acquires, &on_all_or_one(), &Keeping::Kurrent);
+}
+
+#[cfg(feature = "kurrentdb")]
+#[test]
+fn a_server_on_kurrentdb_may_die_at_any_point_of_a_release() {
+    matrix(Group::Ends, &on_all_or_one(), &Keeping::Kurrent);
+}
+
+#[cfg(feature = "kurrentdb")]
+#[test]
+fn a_server_on_kurrentdb_may_die_at_any_point_of_work_on_a_lease() {
+    matrix(Group::Work, &on_all_or_one(), &Keeping::Kurrent);
+}
+
+#[cfg(feature = "kurrentdb")]
+#[test]
+fn a_server_on_kurrentdb_may_die_at_any_point_of_a_command_that_needs_no_provider() {
+    matrix(Group::Care, &[Site::Fake], &Keeping::Kurrent);
+}
+
+#[cfg(feature = "kurrentdb")]
+#[test]
+fn a_server_on_kurrentdb_may_die_at_any_point_of_recovery() {
+    matrix(Group::Recovery, &on_all_or_one(), &Keeping::Kurrent);
+}
+
+#[cfg(feature = "kurrentdb")]
+#[test]
+fn a_server_on_kurrentdb_may_die_at_any_point_of_a_question_to_a_provider() {
+    matrix(Group::Questions, &on_all_or_one(), &Keeping::Kurrent);
 }

@@ -322,3 +322,9 @@ fn a_storm_of_kills_leaks_loses_and_doubles_nothing() {
 fn a_storm_of_kills_and_pauses_over_three_ledgers_on_postgres_leaks_loses_and_doubles_nothing() {
     brave(Keeping::Postgres, LEDGERS);
 }
+
+#[cfg(feature = "kurrentdb")]
+#[test]
+fn a_storm_of_kills_on_kurrentdb_leaks_loses_and_doubles_nothing() {
+    brave(Keeping::Kurrent, 1);
+}

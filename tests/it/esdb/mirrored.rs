@@ -19,6 +19,7 @@ use tempfile::TempDir;
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
+use super::cluster::Cluster;
 use super::proxy::{Mode, Proxy};
 use crate::protocol::{Server, url};
 
@@ -240,4 +241,18 @@ async fn a_mirror_that_cannot_be_written_is_said_before_the_server_is_asked() {
     .await
     .expect("it is followed again by itself");
     store.append(append("b", Expected::NoStream, &["three"])).await.expect("it was never sent");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_other_node_is_followed_when_the_connected_one_dies() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("mirror.db");
+    let cluster = Cluster::start().await;
+    let store = open(&cluster.url(), &path, false).await.expect("it opens");
+    store.append(append("a", Expected::NoStream, &["one"])).await.expect("the stream is new");
+    let _living = cluster.fail_over().await;
+    let appended = store.append(append("a", Expected::Exact(0), &["two"])).await;
+    assert!(!appended.expect("the other node takes it").repeated);
+    store.close().await;
+    assert_log(&path, &[0, 1]).await;
 }

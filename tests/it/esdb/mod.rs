@@ -2,6 +2,8 @@
 
 mod clients;
 #[cfg(feature = "kurrentdb")]
+mod cluster;
+#[cfg(feature = "kurrentdb")]
 mod face;
 #[cfg(feature = "kurrentdb")]
 mod mirrored;
@@ -9,6 +11,6 @@ mod mirrored;
 mod store;
 
 #[cfg(feature = "kurrentdb")]
-mod proxy;
+pub(crate) mod proxy;
 #[cfg(feature = "kurrentdb")]
 mod renamed;

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 /// What happens to the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mode {
+pub(crate) enum Mode {
     /// They pass.
     Pass,
     /// Each piece waits for so long.
@@ -22,14 +22,14 @@ pub(super) enum Mode {
 }
 
 /// A proxy, until it is dropped.
-pub(super) struct Proxy {
-    pub(super) address: SocketAddr,
+pub(crate) struct Proxy {
+    pub(crate) address: SocketAddr,
     mode: Arc<watch::Sender<Mode>>,
     accepting: tokio::task::JoinHandle<()>,
 }
 
 impl Proxy {
-    pub(super) async fn to(server: SocketAddr) -> Self {
+    pub(crate) async fn to(server: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let mode = Arc::new(watch::Sender::new(Mode::Pass));
@@ -45,7 +45,7 @@ impl Proxy {
     }
 
     /// From now on.
-    pub(super) fn set(&self, mode: Mode) {
+    pub(crate) fn set(&self, mode: Mode) {
         self.mode.send_replace(mode);
     }
 }

@@ -8,12 +8,12 @@ use futures_util::StreamExt;
 use lease_events::record::Position;
 use lease_events::seam::{Ids, SystemClock, SystemIds};
 use lease_events::store::{Direction, EventStore, Expected};
-use lease_ledger::esdb::Member;
 use lease_stores::contract::{Place, append, stream};
 use lease_stores::kurrentdb::{KurrentOptions, KurrentStore};
 use tokio::net::TcpListener;
 use tokio::sync::OnceCell;
 
+use super::cluster::Cluster;
 use super::proxy::{Mode, Proxy};
 use super::renamed::Renamed;
 use crate::protocol::{Server, memory, url};
@@ -141,32 +141,20 @@ async fn a_server_that_is_down_at_first_is_found_when_it_comes() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_other_node_is_found_when_the_connected_one_dies() {
-    // Two nodes over the same events, as a cluster's replicas are.
-    let cluster = memory();
-    let held = [TcpListener::bind("127.0.0.1:0").await, TcpListener::bind("127.0.0.1:0").await];
-    let [first, second] = held.map(|held| held.expect("a free port").local_addr().expect("it is bound"));
-    let members = |leader, other, is_alive| {
-        vec![
-            Member { address: leader, is_leader: true, is_alive: true },
-            Member { address: other, is_leader: false, is_alive },
-        ]
-    };
-    let dying = Server::at(first, &cluster, members(first, second, true)).await;
-    let store = open(&format!("esdb://{first},{second}?tls=false&maxDiscoverAttempts=2&discoveryInterval=50"));
+    let cluster = Cluster::start().await;
+    let store = open(&cluster.url());
     store.append(append("a", Expected::NoStream, &["one"])).await.expect("the stream is new");
-
-    let _living = Server::at(second, &cluster, members(second, first, false)).await;
-    drop(dying);
+    let living = cluster.fail_over().await;
     let appended = store.append(append("a", Expected::Exact(0), &["two"])).await;
     assert!(!appended.expect("the other node takes it").repeated);
-    assert_two_events(&url(second)).await;
+    assert_two_events(&living.url()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_lives_beside_the_tls_of_the_sql_stores() {
     // Both bring TLS libraries of their own, and each process has one provider of its algorithms.
     let options = "postgres://nobody@127.0.0.1:1/none?sslmode=require";
-    let refused = sqlx::PgPool::connect(options).await;
+    let refused = <sqlx::PgConnection as sqlx::Connection>::connect(options).await;
     assert!(refused.is_err(), "nothing listens there");
     let server = Server::start().await;
     let store = open(&server.url());

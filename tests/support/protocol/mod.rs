@@ -1,6 +1,6 @@
 //! A server of the protocol for tests: the ledger's own face over a memory store, with appends taken.
 
-mod appends;
+pub(crate) mod appends;
 mod messages;
 
 use std::net::SocketAddr;
