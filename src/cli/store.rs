@@ -108,9 +108,9 @@ async fn attach(global: &Global) -> Result<u8, CliError> {
 async fn copy_ledger(global: &Global, args: &CopyArgs) -> Result<u8, CliError> {
     let (from, to) = (store_url("--from", &args.from)?, store_url("--to", &args.to)?);
     let settings = global.settings()?;
-    let source = wiring::home_of(&Settings { store: from.clone(), ..settings.clone() }).await;
+    let source = wiring::home_of(&Settings { store: from.clone(), ..settings }).await;
     let source = source.map_err(|error| unopened(&error))?;
-    let target = wiring::home_for(source.ledger_id, &Settings { store: to.clone(), ..settings }).await;
+    let target = wiring::home_for(source.ledger_id, &to).await;
     let target = target.map_err(|error| unopened(&error))?;
     let bar = bar();
     let copied = copy(&source, &target, |progress| tell(&bar, progress)).await;

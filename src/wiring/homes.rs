@@ -14,10 +14,12 @@ use lease_stores::sql::SqlReader;
 use lease_stores::sqlite::{SqliteOptions, SqliteStore};
 use uuid::Uuid;
 
+#[cfg(not(feature = "kurrentdb"))]
+use super::KurrentUrl;
 #[cfg(feature = "kurrentdb")]
-use super::kurrent::Server;
+use super::kurrent::mirror_of;
 use super::sql::Role;
-use super::{KurrentUrl, OpenError, PostgresUrl, Seams, Settings, StoreUrl, make_folder_of};
+use super::{OpenError, PostgresUrl, Seams, Settings, StoreUrl, make_folder_of};
 
 /// The SQL that makes the roles of docs/postgres.md.
 pub const ROLES: &str = include_str!("../../migrations/postgres/roles.sql");
@@ -51,10 +53,11 @@ pub async fn status_of(settings: &Settings) -> Result<StoreStatus, OpenError> {
 /// Makes the tables of a store, or brings them to the newest format, and answers which ledger it is. Of a database only the
 /// events' and the secrets' tables: those of the projections are made by whoever writes them.
 pub async fn migrate(settings: &Settings) -> Result<LedgerId, OpenError> {
-    if let StoreUrl::Postgres(url) = &settings.store {
-        return Ok(postgres::migrate(url.expose(), &SystemClock, &SystemIds).await?);
-    }
-    let home = open(settings, Arc::new(SystemIds), Attach::IfNone).await?;
+    let home = match &settings.store {
+        StoreUrl::Postgres(url) => return Ok(postgres::migrate(url.expose(), &SystemClock, &SystemIds).await?),
+        StoreUrl::Kurrent(url) => mirror_of(url, settings, Attach::IfNone).await?,
+        store => sql_home(store, Role::Log, Arc::new(SystemIds)).await?,
+    };
     home.store.close().await;
     Ok(home.ledger_id)
 }
@@ -62,8 +65,8 @@ pub async fn migrate(settings: &Settings) -> Result<LedgerId, OpenError> {
 /// Makes the projections that are set those of the ledger on a KurrentDB server, in the place of the ones that it had, and
 /// answers which ledger it is. Whoever uses the earlier ones appends nothing any more.
 pub async fn attach(settings: &Settings) -> Result<LedgerId, OpenError> {
-    let StoreUrl::Kurrent(_) = &settings.store else { return Err(OpenError::NothingToAttach) };
-    let home = open(settings, Arc::new(SystemIds), Attach::Always).await?;
+    let StoreUrl::Kurrent(url) = &settings.store else { return Err(OpenError::NothingToAttach) };
+    let home = mirror_of(url, settings, Attach::Always).await?;
     home.store.close().await;
     Ok(home.ledger_id)
 }
@@ -73,23 +76,22 @@ pub async fn home_of(settings: &Settings) -> Result<Home, OpenError> {
     let is_there = match &settings.store {
         StoreUrl::Sqlite(path) => path.exists(),
         StoreUrl::Postgres(url) => postgres::holds_ledger(url.expose()).await?,
-        // The server is asked when it is opened.
-        StoreUrl::Kurrent(_) => true,
+        StoreUrl::Kurrent(url) => return mirror_of(url, settings, Attach::Never).await,
         StoreUrl::Memory => return Err(OpenError::NotKept),
     };
     if is_there {
-        open(settings, Arc::new(SystemIds), Attach::Never).await
+        sql_home(&settings.store, Role::Log, Arc::new(SystemIds)).await
     } else {
         Err(OpenError::NoLedger { store: settings.store.to_string() })
     }
 }
 
 /// A store to copy the ledger of this id into: one that holds no ledger yet becomes its home.
-pub async fn home_for(ledger: LedgerId, settings: &Settings) -> Result<Home, OpenError> {
-    if let StoreUrl::Kurrent(_) = &settings.store {
-        return Err(OpenError::NotCopiedTo);
+pub async fn home_for(ledger: LedgerId, store: &StoreUrl) -> Result<Home, OpenError> {
+    match store {
+        StoreUrl::Kurrent(_) => Err(OpenError::NotCopiedTo),
+        store => sql_home(store, Role::Log, Arc::new(Named(ledger))).await,
     }
-    open(settings, Arc::new(Named(ledger)), Attach::Never).await
 }
 
 /// Gives a new store the id of a ledger that is there already.
@@ -103,41 +105,27 @@ impl Ids for Named {
 
 /// Whether the projections that are set become those of a ledger on a KurrentDB server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Attach {
+pub(super) enum Attach {
     Never,
     IfNone,
     Always,
 }
 
-async fn open(settings: &Settings, ids: Arc<dyn Ids>, attach: Attach) -> Result<Home, OpenError> {
-    match &settings.store {
-        StoreUrl::Sqlite(path) => sqlite(path, Role::Log, ids).await,
-        StoreUrl::Postgres(url) => postgres(url, Role::Log, ids).await,
-        StoreUrl::Memory => Err(OpenError::NotKept),
-        #[cfg(feature = "kurrentdb")]
-        StoreUrl::Kurrent(url) => kurrent(url, settings, attach).await,
-        #[cfg(not(feature = "kurrentdb"))]
-        StoreUrl::Kurrent(_) => Err(OpenError::NotBuilt),
+/// A SQL store.
+pub(super) async fn sql_home(store: &StoreUrl, role: Role, ids: Arc<dyn Ids>) -> Result<Home, OpenError> {
+    match store {
+        StoreUrl::Sqlite(path) => sqlite(path, role, ids).await,
+        StoreUrl::Postgres(url) => postgres(url, role, ids).await,
+        StoreUrl::Kurrent(_) | StoreUrl::Memory => Err(match role {
+            Role::Log => OpenError::NotKept,
+            Role::Mirror => OpenError::NoProjections,
+        }),
     }
 }
 
-/// The mirror of a server, which has all that the server has.
-#[cfg(feature = "kurrentdb")]
-async fn kurrent(url: &KurrentUrl, settings: &Settings, attach: Attach) -> Result<Home, OpenError> {
-    let ids: Arc<dyn Ids> = Arc::new(SystemIds);
-    let server = Server::reach(url, Arc::new(SystemClock), Arc::clone(&ids)).await?;
-    if attach == Attach::Never && !server.holds_ledger() {
-        return Err(OpenError::NoLedger { store: url.to_string() });
-    }
-    let ids = server.naming(&ids);
-    let home = match &settings.projections {
-        StoreUrl::Sqlite(path) => sqlite(path, Role::Mirror, ids).await?,
-        StoreUrl::Postgres(url) => postgres(url, Role::Mirror, ids).await?,
-        StoreUrl::Kurrent(_) | StoreUrl::Memory => return Err(OpenError::NoProjections),
-    };
-    // What comes later is not followed any more once this is dropped.
-    server.follow(home.ledger_id, Arc::clone(&home.store), attach == Attach::Always).await?;
-    Ok(home)
+#[cfg(not(feature = "kurrentdb"))]
+fn mirror_of(_: &KurrentUrl, _: &Settings, _: Attach) -> std::future::Ready<Result<Home, OpenError>> {
+    std::future::ready(Err(OpenError::NotBuilt))
 }
 
 async fn postgres(url: &PostgresUrl, role: Role, ids: Arc<dyn Ids>) -> Result<Home, OpenError> {

@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lease_events::id::LedgerId;
-use lease_events::seam::{Clock, Ids};
+use lease_events::seam::{Clock, Ids, SystemClock, SystemIds};
 use lease_events::store::ReadError;
+use lease_stores::copy::Home;
 use lease_stores::kurrentdb::{Identity, KurrentOptions, KurrentStore, MirroredOptions, MirroredStore};
 use lease_stores::sql::SqlStore;
 use tokio::time::Instant;
 
-use super::homes::Named;
+use super::homes::{Attach, Named, sql_home};
 use super::sql::{Role, SqlHome, declare_owner};
-use super::{KurrentUrl, OpenError, Seams, StoreUrl, make_folder_of};
+use super::{KurrentUrl, OpenError, Seams, Settings, StoreUrl, make_folder_of};
 use crate::drivers::Drivers;
 use crate::drivers::secrets::SecretResolver;
 use crate::ledger::Ledger;
@@ -22,14 +23,14 @@ use crate::secrets::settings::SecretSettings;
 const REACH_WITHIN: Duration = Duration::from_mins(1);
 
 /// A server, and what it says of its ledger.
-pub(super) struct Server {
+struct Server {
     store: Arc<KurrentStore>,
     identity: Option<Identity>,
 }
 
 impl Server {
     /// Waits until it is there.
-    pub(super) async fn reach(url: &KurrentUrl, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Result<Self, OpenError> {
+    async fn reach(url: &KurrentUrl, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Result<Self, OpenError> {
         let options = KurrentOptions { url: url.expose().to_owned(), clock, ids, categories: Vec::new() };
         let store = KurrentStore::open(options)?;
         let since = Instant::now();
@@ -44,13 +45,8 @@ impl Server {
         }
     }
 
-    /// Whether it holds a ledger already.
-    pub(super) fn holds_ledger(&self) -> bool {
-        self.identity.is_some()
-    }
-
     /// What names the ledger in a new mirror: the server, where it holds one already.
-    pub(super) fn naming(&self, ids: &Arc<dyn Ids>) -> Arc<dyn Ids> {
+    fn naming(&self, ids: &Arc<dyn Ids>) -> Arc<dyn Ids> {
         match &self.identity {
             Some(identity) => Arc::new(Named(identity.ledger_id)),
             None => Arc::clone(ids),
@@ -58,7 +54,7 @@ impl Server {
     }
 
     /// Follows the server into the mirror, which becomes the ledger's own where the server has no other, or `attach` says so.
-    pub(super) async fn follow(
+    async fn follow(
         self,
         ledger_id: LedgerId,
         mirror: Arc<dyn SqlStore>,
@@ -103,4 +99,16 @@ pub async fn open_kurrent_with(
     let events = server.follow(home.ledger_id, Arc::clone(&home.store), false).await?;
     let replaced = events.replaced();
     Ok(home.ledger(events, seams, secrets, drivers).await?.overtaken_once(replaced))
+}
+
+/// The mirror of a server, which has all that the server has at this moment, and does not follow it any further.
+pub(super) async fn mirror_of(url: &KurrentUrl, settings: &Settings, attach: Attach) -> Result<Home, OpenError> {
+    let ids: Arc<dyn Ids> = Arc::new(SystemIds);
+    let server = Server::reach(url, Arc::new(SystemClock), Arc::clone(&ids)).await?;
+    if attach == Attach::Never && server.identity.is_none() {
+        return Err(OpenError::NoLedger { store: url.to_string() });
+    }
+    let home = sql_home(&settings.projections, Role::Mirror, server.naming(&ids)).await?;
+    server.follow(home.ledger_id, Arc::clone(&home.store), attach == Attach::Always).await?;
+    Ok(home)
 }

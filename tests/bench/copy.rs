@@ -47,15 +47,11 @@ pub(crate) async fn measure() {
     println!();
 }
 
-fn settings(store: &StoreUrl) -> Settings {
-    Settings::new(store.clone(), "data".into())
-}
-
 /// Copies, and compares in the end.
 async fn copied(from: &StoreUrl, to: &StoreUrl) {
     let began = Instant::now();
-    let source = home_of(&settings(from)).await.expect("the source opens");
-    let target = home_for(source.ledger_id, &settings(to)).await.expect("the target opens");
+    let source = home_of(&Settings::new(from.clone(), "data".into())).await.expect("the source opens");
+    let target = home_for(source.ledger_id, to).await.expect("the target opens");
     let copied = copy(&source, &target, |_| {}).await.expect("copied");
     for home in [source, target] {
         home.store.close().await;
