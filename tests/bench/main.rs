@@ -12,6 +12,10 @@ mod postgres;
 #[cfg(feature = "kurrentdb")]
 #[path = "../support/protocol/mod.rs"]
 mod protocol;
+#[cfg(feature = "kurrentdb")]
+#[path = "../support/proxy.rs"]
+#[expect(dead_code, reason = "the tests disturb it, the benchmarks do not")]
+mod proxy;
 mod store;
 
 use std::process::ExitCode;

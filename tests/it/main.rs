@@ -5,6 +5,9 @@ mod example_plugin;
 #[cfg(feature = "kurrentdb")]
 #[path = "../support/protocol/mod.rs"]
 mod protocol;
+#[cfg(feature = "kurrentdb")]
+#[path = "../support/proxy.rs"]
+mod proxy;
 #[path = "../support/shown.rs"]
 mod shown;
 #[path = "../support/sshd.rs"]

@@ -11,8 +11,8 @@ use lease_stores::kurrentdb::metadata::unstamped;
 use lease_stores::memory::MemoryStore;
 use tokio::runtime::Runtime;
 
-use crate::esdb::proxy::{Mode, Proxy};
 use crate::protocol::{Server, memory, url};
+use crate::proxy::{Mode, Proxy};
 
 /// What the servers of the tests run on.
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {

@@ -10,7 +10,7 @@ use super::shared::one_of_many_gets_the_reusable_lease;
 use super::sites::{Site, Trouble};
 use super::stage::Stage;
 use super::storm::{Fleet, storm};
-use crate::esdb::proxy::Mode;
+use crate::proxy::Mode;
 
 /// How often the network is disturbed in the storm.
 const DISTURBANCES: usize = 12;

@@ -20,8 +20,8 @@ use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use super::cluster::Cluster;
-use super::proxy::{Mode, Proxy};
 use crate::protocol::{Server, url};
+use crate::proxy::{Mode, Proxy};
 
 /// A server of the case's own, and its mirror in a file.
 struct InAFile {

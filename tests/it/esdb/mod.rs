@@ -11,6 +11,4 @@ mod mirrored;
 mod store;
 
 #[cfg(feature = "kurrentdb")]
-pub(crate) mod proxy;
-#[cfg(feature = "kurrentdb")]
 mod renamed;

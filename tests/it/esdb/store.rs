@@ -14,9 +14,9 @@ use tokio::net::TcpListener;
 use tokio::sync::OnceCell;
 
 use super::cluster::Cluster;
-use super::proxy::{Mode, Proxy};
 use super::renamed::Renamed;
 use crate::protocol::{Server, memory, url};
+use crate::proxy::{Mode, Proxy};
 
 /// Names a real server, which the contract then runs against.
 const REAL_SERVER: &str = "LEASE_LEDGER_TEST_ESDB_URL";

@@ -60,7 +60,8 @@ async fn a_ledger_of_the_first_format_is_brought_to_the_newest_and_keeps_what_it
     let store = place.store().await;
     store.append(append("a", Expected::NoStream, &["one"])).await.unwrap();
     store.close().await;
-    run(&mut place.connection().await, "DROP TABLE secret_versions; UPDATE ledger SET format = 1").await;
+    run(&mut place.connection().await, "DROP TABLE mirror; DROP TABLE secret_versions; UPDATE ledger SET format = 1")
+        .await;
     let again = place.store().await;
     assert_eq!((again.ledger_id(), again.head().await), (store.ledger_id(), Ok(Position(1))));
     let tables: i64 =
