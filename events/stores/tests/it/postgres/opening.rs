@@ -50,7 +50,7 @@ async fn a_ledger_of_a_newer_program_is_refused() {
     let mut connection = place.connection().await;
     run(&mut connection, "UPDATE ledger SET format = 99").await;
     let error = refused(place.options()).await;
-    assert!(matches!(error, OpenError::NewerFormat { found: 99, known: 2, .. }), "{error}");
+    assert!(matches!(error, OpenError::NewerFormat { found: 99, known: 3, .. }), "{error}");
     assert!(error.to_string().contains("use a newer lease-ledger"), "{error}");
 }
 
