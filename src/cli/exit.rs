@@ -1,9 +1,12 @@
 //! How a command of the command line ends: its errors as sentences, and the one table of exit codes.
 
 use lease_events::failure::FailureClass;
+#[cfg(feature = "kurrentdb")]
+use lease_stores::kurrentdb::MirrorError;
 use serde_json::Value;
 
 use crate::http::wire::problem::Problem;
+use crate::wiring::OpenError;
 
 /// The exit codes, as `--help` shows them. `run` and `lease exec` exit with the command's own code instead, with
 /// [`Exit::TimedOut`], or with [`Exit::LedgerFailed`] where the ledger failed before the command could run to its end.
@@ -106,6 +109,28 @@ pub enum CliError {
     /// Anything else.
     #[error("{0}")]
     Other(String),
+}
+
+/// What a ledger that was not opened means for whoever typed the command.
+impl From<OpenError> for CliError {
+    fn from(error: OpenError) -> Self {
+        let said = error.to_string();
+        match error {
+            OpenError::NotKept
+            | OpenError::NotBuilt
+            | OpenError::NotCopiedTo
+            | OpenError::NothingToAttach
+            | OpenError::NoProjections => Self::Usage(said),
+            #[cfg(feature = "kurrentdb")]
+            OpenError::KurrentUrl(_) => Self::Usage(said),
+            #[cfg(feature = "kurrentdb")]
+            OpenError::Mirror(
+                MirrorError::NotAMirror | MirrorError::OtherLedger { .. } | MirrorError::Elsewhere { .. },
+            ) => Self::Conflict(said),
+            OpenError::NoLedger { .. } => Self::NotFound(said),
+            _ => Self::Unavailable(said),
+        }
+    }
 }
 
 impl CliError {

@@ -65,7 +65,7 @@ pub async fn serve(args: &ServeArgs, global: &Global) -> Result<(), CliError> {
         Some(place) => Some(place.lock().await?),
         None => None,
     };
-    let ledger = wiring::open(&settings).await.map_err(|error| CliError::Unavailable(error.to_string()))?;
+    let ledger = wiring::open(&settings).await?;
     let (listener, address) = listen("--listen", args.listen).await?;
     let stop = CancellationToken::new();
     let history = match args.esdb_listen {

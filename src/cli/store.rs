@@ -8,7 +8,7 @@ use serde_json::json;
 use super::exit::{CliError, Exit};
 use super::render::{self, line, table};
 use super::settings::{Global, store_url};
-use crate::wiring::{self, OpenError, ROLES, Settings, StoreUrl};
+use crate::wiring::{self, ROLES, Settings, StoreUrl};
 
 /// `store`.
 #[derive(Debug, Subcommand)]
@@ -51,7 +51,7 @@ pub async fn store(global: &Global, command: StoreCommand) -> Result<u8, CliErro
 async fn status(global: &Global) -> Result<u8, CliError> {
     let settings = global.settings()?;
     let store = &settings.store;
-    let status = wiring::status_of(&settings).await.map_err(|error| unopened(&error))?;
+    let status = wiring::status_of(&settings).await?;
     if global.json {
         let processes: Vec<_> = status
             .processes
@@ -84,7 +84,7 @@ async fn status(global: &Global) -> Result<u8, CliError> {
 async fn migrate(global: &Global) -> Result<u8, CliError> {
     let settings = global.settings()?;
     let store = &settings.store;
-    let ledger_id = wiring::migrate(&settings).await.map_err(|error| unopened(&error))?;
+    let ledger_id = wiring::migrate(&settings).await?;
     if global.json {
         render::json(&json!({ "store": store.to_string(), "ledgerId": ledger_id }))?;
     } else {
@@ -95,7 +95,7 @@ async fn migrate(global: &Global) -> Result<u8, CliError> {
 
 async fn attach(global: &Global) -> Result<u8, CliError> {
     let Settings { store, projections, .. } = &global.settings()?;
-    let ledger_id = wiring::attach(&global.settings()?).await.map_err(|error| unopened(&error))?;
+    let ledger_id = wiring::attach(&global.settings()?).await?;
     if global.json {
         let (store, projections) = (store.to_string(), projections.to_string());
         render::json(&json!({ "store": store, "projections": projections, "ledgerId": ledger_id }))?;
@@ -108,10 +108,8 @@ async fn attach(global: &Global) -> Result<u8, CliError> {
 async fn copy_ledger(global: &Global, args: &CopyArgs) -> Result<u8, CliError> {
     let (from, to) = (store_url("--from", &args.from)?, store_url("--to", &args.to)?);
     let settings = global.settings()?;
-    let source = wiring::home_of(&Settings { store: from.clone(), ..settings }).await;
-    let source = source.map_err(|error| unopened(&error))?;
-    let target = wiring::home_for(source.ledger_id, &to).await;
-    let target = target.map_err(|error| unopened(&error))?;
+    let source = wiring::home_of(&Settings { store: from.clone(), ..settings }).await?;
+    let target = wiring::home_for(source.ledger_id, &to).await?;
     let bar = bar();
     let copied = copy(&source, &target, |progress| tell(&bar, progress)).await;
     bar.finish_and_clear();
@@ -159,16 +157,6 @@ fn tell(bar: &ProgressBar, progress: Progress) {
     });
     bar.set_length(progress.head.0);
     bar.set_position(progress.position.0);
-}
-
-fn unopened(error: &OpenError) -> CliError {
-    match error {
-        OpenError::NotKept | OpenError::NotCopiedTo | OpenError::NothingToAttach | OpenError::NoProjections => {
-            CliError::Usage(error.to_string())
-        }
-        OpenError::NoLedger { .. } => CliError::NotFound(error.to_string()),
-        other => CliError::Unavailable(other.to_string()),
-    }
 }
 
 fn refused(error: &CopyError) -> CliError {

@@ -42,7 +42,7 @@ impl Transport {
             return Ok(Self::Server { announcement, client });
         }
         tracing::debug!(store = %settings.store, "no server lives on this store; it is opened here");
-        let ledger = wiring::open(settings).await.map_err(|error| CliError::Unavailable(error.to_string()))?;
+        let ledger = wiring::open(settings).await?;
         Ok(Self::InProcess { router: crate::http::router(ledger.clone()), ledger })
     }
 
