@@ -3,6 +3,8 @@
 mod help;
 mod history;
 mod interrupt;
+#[cfg(feature = "kurrentdb")]
+mod kurrent;
 mod misuse;
 mod orphans;
 mod plugin;

@@ -21,7 +21,7 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
 });
 
 /// A server, until it is dropped.
-pub(super) struct EventServer {
+pub(crate) struct EventServer {
     server: Server,
     events: Arc<MemoryStore>,
     metadata: MetadataOf,
@@ -36,7 +36,7 @@ impl fmt::Debug for EventServer {
 }
 
 impl EventServer {
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let appends = memory();
         let server = RUNTIME.block_on(Server::on(&appends));
         let (events, appends) = appends;
@@ -44,23 +44,23 @@ impl EventServer {
     }
 
     /// One that is reached through a network that [`Self::disturb`] changes.
-    pub(super) fn start_behind_a_network() -> Self {
+    pub(crate) fn start_behind_a_network() -> Self {
         let own = Self::start();
         let network = Some(RUNTIME.block_on(Proxy::to(own.server.address)));
         Self { network, ..own }
     }
 
     /// What the network does from now on.
-    pub(super) fn disturb(&self, mode: Mode) {
+    pub(crate) fn disturb(&self, mode: Mode) {
         self.network.as_ref().expect("it was started behind one").set(mode);
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         self.network.as_ref().map_or_else(|| self.server.url(), |network| url(network.address))
     }
 
     /// The ledger's events on it, numbered in their order: what its mirror must come to.
-    pub(super) async fn log(&self) -> Vec<RecordedEvent> {
+    pub(crate) async fn log(&self) -> Vec<RecordedEvent> {
         let mut log: Vec<RecordedEvent> = Vec::new();
         let mut after = Position::START;
         loop {

@@ -4,7 +4,7 @@
 mod audit;
 mod audited;
 #[cfg(feature = "kurrentdb")]
-mod event_server;
+pub(crate) mod event_server;
 mod keeping;
 #[cfg(feature = "kurrentdb")]
 mod kurrent;
