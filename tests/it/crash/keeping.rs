@@ -27,6 +27,9 @@ pub(super) enum Keeping {
     /// A server of `KurrentDB`'s protocol, and its mirror in a SQLite file in the data folder.
     #[cfg(feature = "kurrentdb")]
     Kurrent,
+    /// A server of `KurrentDB`'s protocol, and its mirror in a database that several ledgers share.
+    #[cfg(feature = "kurrentdb")]
+    KurrentShared,
     /// This one, with a network that a test disturbs.
     #[cfg(feature = "kurrentdb")]
     KurrentAt(Arc<EventServer>),
@@ -39,7 +42,7 @@ pub(super) enum Kept {
     /// On a server that a test stops and starts.
     StoppedAtTimes(PostgresPlace),
     #[cfg(feature = "kurrentdb")]
-    Streams(Arc<EventServer>),
+    Streams(Arc<EventServer>, Option<PostgresPlace>),
 }
 
 impl Keeping {
@@ -50,9 +53,11 @@ impl Keeping {
             Self::Postgres => Kept::Database(PostgresPlace::new()),
             Self::PostgresAt(url) => Kept::StoppedAtTimes(PostgresPlace::on(url)),
             #[cfg(feature = "kurrentdb")]
-            Self::Kurrent => Kept::Streams(Arc::new(EventServer::start())),
+            Self::Kurrent => Kept::Streams(Arc::new(EventServer::start()), None),
             #[cfg(feature = "kurrentdb")]
-            Self::KurrentAt(server) => Kept::Streams(server),
+            Self::KurrentShared => Kept::Streams(Arc::new(EventServer::start()), Some(PostgresPlace::new())),
+            #[cfg(feature = "kurrentdb")]
+            Self::KurrentAt(server) => Kept::Streams(server, None),
         }
     }
 }
@@ -66,7 +71,14 @@ impl Kept {
                 vec![("LEASE_LEDGER_STORE", place.url()), ("LEASE_LEDGER_OWNER_TIME_TO_LIVE", TIME_TO_LIVE.to_owned())]
             }
             #[cfg(feature = "kurrentdb")]
-            Self::Streams(server) => vec![("LEASE_LEDGER_STORE", server.url())],
+            Self::Streams(server, mirror) => {
+                let mut variables = vec![("LEASE_LEDGER_STORE", server.url())];
+                if let Some(place) = mirror {
+                    variables.push(("LEASE_LEDGER_PROJECTIONS", place.url()));
+                    variables.push(("LEASE_LEDGER_OWNER_TIME_TO_LIVE", TIME_TO_LIVE.to_owned()));
+                }
+                variables
+            }
         }
     }
 
@@ -82,7 +94,7 @@ impl Kept {
                 }
                 Self::Database(place) | Self::StoppedAtTimes(place) => place.store().await,
                 #[cfg(feature = "kurrentdb")]
-                Self::Streams(server) => return server.log().await,
+                Self::Streams(server, _) => return server.log().await,
             };
             let mut log: Vec<RecordedEvent> = Vec::new();
             loop {

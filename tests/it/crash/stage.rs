@@ -15,14 +15,16 @@ use serde_json::{Value, json};
 
 use super::audit;
 use super::keeping::Keeping;
-use super::program::{Answer, Ask, Home, Server, was_killed};
+use super::program::{Answer, Ask, Home, Server, say, was_killed};
 use super::sites::{Site, Trouble};
 
 /// How long a server may take to die at its point, or recovery to come to rest: beyond any of them.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long recovery may take to ask a provider, a worker of which is started first.
 const ASKING: chrono::TimeDelta = chrono::TimeDelta::seconds(2);
-/// What is due later than this is waited for by nobody.
+/// How many are told again at once.
+const TOLD_AT_ONCE: usize = 16;
+/// What is due later than this is waited for by nobody: everything is told again before.
 const SOON: chrono::TimeDelta = chrono::TimeDelta::seconds(10);
 
 /// How what is in doubt may be answered when it is told again.
@@ -257,9 +259,8 @@ impl Stage {
         self.recover()?;
         self.audit()?;
         let before = self.traces()?;
-        for (ask, answer) in std::mem::take(&mut self.answered) {
-            self.tell_again(&ask, &answer)?;
-        }
+        let answered = std::mem::take(&mut self.answered);
+        self.tell_all_again(&answered)?;
         self.check_quiet(&before)?;
         let doubtful = std::mem::take(&mut self.doubtful);
         for ask in doubtful.iter().filter(|ask| ask.key.is_some()) {
@@ -274,22 +275,25 @@ impl Stage {
             }
             self.recover()?;
             let before = self.traces()?;
-            self.tell_again(ask, &answer)?;
+            let answered = (ask.clone(), answer);
+            self.tell_all_again(std::slice::from_ref(&answered))?;
             self.check_quiet(&before)?;
-            self.answered.push((ask.clone(), answer));
+            self.answered.push(answered);
             self.audit()?;
             self.answered.clear();
         }
         Ok(())
     }
 
-    /// Asks again; it is answered the same.
-    fn tell_again(&mut self, ask: &Ask, before: &Answer) -> Result<(), String> {
-        let now = self.server().ask(ask).map_err(|error| format!("{ask:?}: {error}"))?;
-        if said(&now) == said(before) {
-            return Ok(());
-        }
-        Err(format!("{ask:?} was answered {before:?}, and now {now:?}"))
+    /// Asks everything again, many at once, before anything else falls due; it is answered the same.
+    fn tell_all_again(&mut self, answered: &[(Ask, Answer)]) -> Result<(), String> {
+        let address = self.server().address();
+        let told = |part: &[(Ask, Answer)]| part.iter().try_for_each(|(ask, before)| tell_again(address, ask, before));
+        std::thread::scope(|scope| {
+            let parts = answered.chunks(answered.len().div_ceil(TOLD_AT_ONCE).max(1));
+            let telling: Vec<_> = parts.map(|part| scope.spawn(move || told(part))).collect();
+            telling.into_iter().try_for_each(|telling| telling.join().expect("it does not panic"))
+        })
     }
 
     /// What an effect would leave: the head of the log, and the provider's journal.
@@ -354,6 +358,15 @@ pub(super) fn said(answer: &Answer) -> (u16, Value) {
         }
     }
     (answer.status, body)
+}
+
+/// Asks again; it is answered the same.
+fn tell_again(address: &str, ask: &Ask, before: &Answer) -> Result<(), String> {
+    let now = say(address, ask).map_err(|error| format!("{ask:?}: {error}"))?;
+    if said(&now) == said(before) {
+        return Ok(());
+    }
+    Err(format!("{ask:?} was answered {before:?}, and now {now:?}"))
 }
 
 /// Whether recovery has to do with a lease; `is_there` is whether the provider has something of it.
