@@ -147,7 +147,8 @@ pub(super) async fn select(
     }
 }
 
-fn all_of(wanted: usize, touched: u64) -> Result<(), sqlx::Error> {
+/// Every row that was to be written is written.
+pub(super) fn all_of(wanted: usize, touched: u64) -> Result<(), sqlx::Error> {
     if touched == wanted as u64 { Ok(()) } else { Err(sqlx::Error::RowNotFound) }
 }
 
@@ -167,7 +168,7 @@ fn postgres<'q>(sql: impl SqlSafeStr, values: impl IntoIterator<Item = Value>) -
 }
 
 /// PostgreSQL's text has no U+0000, whatever a provider may have said; it is kept as the replacement character.
-fn text(value: &Value) -> Option<Cow<'_, str>> {
+pub(super) fn text(value: &Value) -> Option<Cow<'_, str>> {
     match value {
         Value::Text(text) => Some(without_nul(text)),
         Value::Null | Value::Integer(_) => None,
@@ -178,14 +179,16 @@ fn without_nul(text: &str) -> Cow<'_, str> {
     if text.as_bytes().contains(&0) { text.replace('\0', "\u{fffd}").into() } else { text.into() }
 }
 
-fn number(value: &Value) -> Option<i64> {
+/// A whole number, or NULL.
+pub(super) fn number(value: &Value) -> Option<i64> {
     match value {
         Value::Integer(number) => Some(*number),
         Value::Null | Value::Text(_) => None,
     }
 }
 
-fn listed(keys: &[Arc<str>]) -> Vec<Cow<'_, str>> {
+/// Keys as PostgreSQL has them.
+pub(super) fn listed(keys: &[Arc<str>]) -> Vec<Cow<'_, str>> {
     keys.iter().map(|key| without_nul(key)).collect()
 }
 

@@ -11,6 +11,7 @@ use super::batch::{Batch, SqlFold};
 use super::dialect::{Database, RELEASE, ROLLBACK};
 use super::fault::BatchError;
 use super::hot::HotRows;
+use super::joint::Joint;
 use super::marks;
 use crate::projection::{Table, Value};
 
@@ -38,10 +39,32 @@ pub(crate) fn views_of(fold: &SqlFold, stands: impl Fn(&Table) -> bool) -> Vec<u
     (0..fold.views.len()).filter(|view| stands(fold.views[*view].table)).collect()
 }
 
+/// All that `plans` change by the events up to `last`, whose rows are in `batches`, as one statement.
+pub(crate) fn join<'b>(
+    plans: &[Plan<'_>],
+    batches: impl IntoIterator<Item = &'b mut Batch>,
+    last: u64,
+) -> Result<Joint, sqlx::Error> {
+    let mut joint = Joint::default();
+    for (plan, batch) in plans.iter().zip(batches) {
+        for view in &plan.views {
+            batch.join(plan.fold, *view, &mut joint)?;
+        }
+    }
+    joint.advance(&names(plans), last)?;
+    Ok(joint)
+}
+
+fn names<'a>(plans: &[Plan<'a>]) -> Vec<&'a str> {
+    let name = |plan: &Plan<'a>, view: &usize| plan.fold.views[*view].statements.name.as_str();
+    plans.iter().flat_map(|plan| plan.views.iter().map(move |view| name(plan, view))).collect()
+}
+
 /// Moves the planned tables on by `events`: all under one savepoint, and one by one where that fails. Whoever
-/// fails is marked stalled, and is named in the answer.
+/// fails is marked stalled, and is named in the answer. `joint` is what the prepared batches of all plans come to.
 pub(crate) async fn apply(
     plans: &mut [Plan<'_>],
+    joint: Option<Joint>,
     hot: &mut [HotRows],
     connection: &mut SqlConnection<'_>,
     events: &[RecordedEvent],
@@ -50,7 +73,7 @@ pub(crate) async fn apply(
         return Ok(Vec::new());
     }
     begin(connection).await?;
-    match together(plans, hot, connection, events).await {
+    match together(plans, joint, hot, connection, events).await {
         // The savepoint is left to the COMMIT, which ends it as well: a trip to the connection's thread less.
         Ok(()) => Ok(Vec::new()),
         Err(BatchError::Connection(error)) => Err(error),
@@ -76,25 +99,40 @@ pub(crate) async fn undo(connection: &mut SqlConnection<'_>) -> Result<(), sqlx:
 
 async fn together(
     plans: &mut [Plan<'_>],
+    joint: Option<Joint>,
     hot: &mut [HotRows],
     connection: &mut SqlConnection<'_>,
     events: &[RecordedEvent],
 ) -> Result<(), BatchError> {
-    let mut names = Vec::new();
-    for plan in plans {
-        let hot = &mut hot[plan.at];
-        let mut batch = match plan.prepared.take() {
+    let mut batches = Vec::with_capacity(plans.len());
+    for plan in &mut *plans {
+        batches.push(match plan.prepared.take() {
             Some(batch) => batch,
-            None => Batch::fold(plan.fold, hot, connection, events).await?,
-        };
-        for view in &plan.views {
-            batch.write(plan.fold, *view, connection).await?;
-            names.push(plan.fold.views[*view].statements.name.as_str());
-        }
-        batch.keep(hot);
+            None => Batch::fold(plan.fold, &mut hot[plan.at], connection, events).await?,
+        });
     }
     let last = events.last().map_or(0, |event| event.position.0);
-    Ok(marks::advance(connection, &names, last).await?)
+    match connection {
+        SqlConnection::Sqlite(_) => {
+            for (plan, batch) in plans.iter().zip(&mut batches) {
+                for view in &plan.views {
+                    batch.write(plan.fold, *view, connection).await?;
+                }
+            }
+            marks::advance(connection, &names(plans), last).await?;
+        }
+        SqlConnection::Postgres(connection) => {
+            let joint = match joint {
+                Some(joint) => joint,
+                None => join(plans, &mut batches, last)?,
+            };
+            joint.run(connection).await?;
+        }
+    }
+    for (plan, batch) in plans.iter().zip(batches) {
+        batch.keep(&mut hot[plan.at]);
+    }
+    Ok(())
 }
 
 async fn one_by_one(

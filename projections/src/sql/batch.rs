@@ -14,6 +14,7 @@ use super::access;
 use super::dialect::Database;
 use super::fault::BatchError;
 use super::hot::{HotRow, HotRows, Shown};
+use super::joint::Joint;
 use super::statements::{ColumnSet, Statements};
 use crate::projection::{AnyState, Projection, Row, STATE_COLUMN, Table, Value};
 
@@ -233,6 +234,31 @@ impl Batch {
             access::write(connection, &update, rows).await?;
         }
         Ok(access::delete(connection, &statements.delete, &gone).await?)
+    }
+
+    /// Adds what the states show in the table at `view` to a statement. Whatever a table's change is, its part of the text is
+    /// the same, so that few texts stay prepared: one for each set of tables that change together.
+    pub(crate) fn join(&mut self, fold: &SqlFold, view: usize, joint: &mut Joint) -> Result<(), sqlx::Error> {
+        let Staged { new, changed, gone } = match self.staged.remove(&view) {
+            Some(staged) => staged,
+            None => self.stage(fold, view),
+        };
+        if new.is_empty() && changed.is_empty() && gone.is_empty() {
+            return Ok(());
+        }
+        let table = &fold.views[view];
+        joint.write(&table.statements.put, &new)?;
+        if table.has_state && changed.is_empty() {
+            joint.write(&table.statements.update(table.table, table.always), &[])?;
+        }
+        for (columns, rows) in changed {
+            joint.write(&table.statements.update(table.table, columns), &rows)?;
+        }
+        // A row with a state hardly ever goes.
+        if !table.has_state || !gone.is_empty() {
+            joint.delete(&table.statements.delete, &gone)?;
+        }
+        Ok(())
     }
 
     /// Works out what is to be written to the table at `view`, and takes it as shown.

@@ -148,7 +148,7 @@ impl CatchUp {
         let stands = |table: &Table| current(marks, table).is_some_and(|mark| mark.position == main.position);
         let plan = Plan { at, fold, views: views_of(fold, stands), prepared: None };
         let mut hot: Vec<HotRows> = std::iter::repeat_with(HotRows::default).take(at + 1).collect();
-        let stalled = apply(&mut [plan], &mut hot, connection, &events).await?;
+        let stalled = apply(&mut [plan], None, &mut hot, connection, &events).await?;
         self.more |= stalled.is_empty() && events.len() == PAGE;
         self.stalled.extend(stalled.into_iter().map(|stalled| (main.position, stalled)));
         Ok(())

@@ -18,11 +18,12 @@ use lease_stores::append_hook::AppendHook;
 use lease_stores::sql::SqlConnection;
 use tokio::sync::{Notify, watch};
 
-use super::apply::{Plan, apply, begin, undo, views_of};
+use super::apply::{Plan, apply, begin, join, undo, views_of};
 use super::batch::{Batch, SqlFold};
 use super::dialect::Database;
 use super::fault::BatchError;
 use super::hot::HotRows;
+use super::joint::Joint;
 use super::marks::{self, Marks};
 use crate::projection::{Projection, Table};
 
@@ -47,6 +48,8 @@ pub(crate) struct Live {
     hot: Vec<HotRows>,
     /// The events that are being written, folded while they are: one a plan of theirs.
     prepared: Vec<Option<Batch>>,
+    /// On PostgreSQL, what all of them come to.
+    joint: Option<Joint>,
     /// What [`SqlProjections::seen`] becomes on commit.
     seen: Option<Position>,
 }
@@ -113,7 +116,7 @@ impl SqlProjections {
             plan.prepared = prepared;
         }
         let complete = plans.iter().map(|plan| plan.views.len()).sum::<usize>() == self.tables().count();
-        let stalled = apply(&mut plans, &mut live.hot, connection, events).await?;
+        let stalled = apply(&mut plans, live.joint.take(), &mut live.hot, connection, events).await?;
         if stalled.is_empty() {
             live.marks = Some(moved(marks, &plans, last.position.0));
         }
@@ -153,14 +156,23 @@ impl AppendHook for SqlProjections {
     fn prepare(&self, events: &[RecordedEvent]) {
         let Some(first) = events.first() else { return };
         let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
-        let Live { marks, hot, prepared, .. } = &mut *live;
+        let Live { marks, hot, prepared, joint, .. } = &mut *live;
         // What was prepared for a write that failed is not what is there now.
         prepared.clear();
+        *joint = None;
         let Some(marks) = marks else { return };
         hot.resize_with(self.folds.len(), HotRows::default);
         let plans = self.in_step(marks, first.position.0 - 1);
         let fold_hot = |plan: &Plan<'_>| Batch::fold_hot(plan.fold, &plan.views, &mut hot[plan.at], events);
         prepared.extend(plans.iter().map(fold_hot));
+        if self.database == Database::Postgres && prepared.iter().all(Option::is_some) {
+            let last = events.last().map_or(0, |event| event.position.0);
+            // What cannot be encoded is found again when it is written.
+            match join(&plans, prepared.iter_mut().flatten(), last) {
+                Ok(made) => *joint = Some(made),
+                Err(_) => prepared.clear(),
+            }
+        }
     }
 
     async fn on_append(&self, connection: &mut SqlConnection<'_>, events: &[RecordedEvent]) -> Result<(), sqlx::Error> {

@@ -80,11 +80,14 @@ pub(crate) async fn advance(
     names: &[&str],
     position: u64,
 ) -> Result<(), sqlx::Error> {
-    let list = names.join("', '");
-    let text =
-        format!("UPDATE projections SET position = $1, stalled = NULL, stalled_at = NULL WHERE name IN ('{list}')");
-    let moved = access::execute(connection, sql(text), [Value::from(position)]).await?;
+    let moved = access::execute(connection, sql(advancing(names)), [Value::from(position)]).await?;
     if moved == names.len() as u64 { Ok(()) } else { Err(sqlx::Error::RowNotFound) }
+}
+
+/// The statement that moves `names` to `$1`.
+pub(crate) fn advancing(names: &[&str]) -> String {
+    let list = names.join("', '");
+    format!("UPDATE projections SET position = $1, stalled = NULL, stalled_at = NULL WHERE name IN ('{list}')")
 }
 
 /// Says why `name` stands still, and since when.

@@ -5,7 +5,7 @@
 //! - `statements`: SQL text from a table's declaration.
 //! - `fault`: whose fault an error is.
 //! - `marks`: how far each table has come.
-//! - `hot`, `batch`, `apply`: a batch of events through the folds.
+//! - `hot`, `batch`, `joint`, `apply`: a batch of events through the folds.
 //! - `hook`: the append hook.
 //! - `tables`, `follow`: creating tables and catching up.
 //! - `scratch`, `rebuild`, `verify`: a fresh fold beside the live tables.
@@ -22,6 +22,8 @@ mod fault;
 mod marks;
 
 mod hot;
+
+mod joint;
 
 mod batch;
 

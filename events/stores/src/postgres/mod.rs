@@ -26,6 +26,7 @@ mod processes;
 mod reader;
 mod rows;
 mod session;
+mod turns;
 mod writer;
 
 use std::future::Future;

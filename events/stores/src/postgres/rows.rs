@@ -19,9 +19,6 @@ const INSERT: &str = "INSERT INTO events (position, event_id, stream_id, stream_
     recorded_at, data, metadata FROM unnest($2::text[], $3::text[], $4::bigint[], $5::text[], $6::integer[], $7::text[], \
     $8::text[], $9::text[], $10::text[]) WITH ORDINALITY AS batch (event_id, stream_id, stream_revision, type, schema_version, \
     company_id, recorded_at, data, metadata, place)";
-/// Listeners hear the new end when the transaction commits.
-const MOVE_HEAD: &str = "WITH moved AS (UPDATE head SET position = $1, changes = changes + 1) \
-                         SELECT pg_notify($2, $1::bigint::text)";
 
 /// One seek a stream, at its end in the index of (`stream_id`, `stream_revision`).
 const REVISIONS: &str = "SELECT (SELECT max(stream_revision) FROM events WHERE events.stream_id = asked.stream_id) \
@@ -70,12 +67,6 @@ pub(super) async fn insert(connection: &mut PgConnection, events: &[RecordedEven
         .execute(connection)
         .await
         .map(drop)
-}
-
-/// Writes where the log ends now, and has it told on `channel`. As the last statement of a transaction it also fails where
-/// an earlier failure was overlooked: COMMIT itself would then roll back, and call it a success.
-pub(super) async fn move_head(connection: &mut PgConnection, head: Position, channel: &str) -> Result<(), sqlx::Error> {
-    sqlx::query(MOVE_HEAD).bind(integer(head.0)).bind(channel).execute(connection).await.map(drop)
 }
 
 impl Log for PgConnection {

@@ -34,9 +34,12 @@ const READER_UNPROVEN: Duration = Duration::from_secs(1);
 /// - An acknowledged event is on the disk, whatever the server's default. A stricter setting of the server stays.
 const SETTINGS: &str = "SET statement_timeout = '10s'; SET idle_in_transaction_session_timeout = '5s'; \
                         SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 2; \
-                        SET client_connection_check_interval = '2s'; SET client_min_messages = 'warning'; \
+                        SET client_connection_check_interval = '2s'; SET client_min_messages = 'warning'; SET jit = off; \
                         SELECT set_config('synchronous_commit', 'on', false) \
                         WHERE current_setting('synchronous_commit') = 'off'";
+/// What a session that writes is set to on top: its statements find their rows through indexes, also where nobody has
+/// counted yet how many rows a table has.
+const TO_THE_INDEX: &str = "SET enable_seqscan = off";
 /// What a reader is set to on top.
 const READ_ONLY: &str = "SET default_transaction_read_only = on";
 
@@ -95,6 +98,7 @@ impl Sessions {
         let connect = async {
             let mut connection = self.options.connect().await?;
             sqlx::raw_sql(SETTINGS).execute(&mut connection).await?;
+            sqlx::raw_sql(TO_THE_INDEX).execute(&mut connection).await?;
             Ok::<_, sqlx::Error>(connection)
         };
         match tokio::time::timeout(CONNECT_PATIENCE, connect).await {

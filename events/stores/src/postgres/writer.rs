@@ -28,6 +28,7 @@ use super::listener::publish;
 use super::owners::Known;
 use super::rows;
 use super::session::Sessions;
+use super::turns::{self, Around};
 use crate::append_hook::AppendHook;
 use crate::sql::SqlConnection;
 use crate::sql::batch::{Answer, Batch, KnownRevisions, decide};
@@ -49,13 +50,8 @@ const APPENDS_PATIENCE: Duration = Duration::from_secs(15);
 /// The longest that a job may take, with the longer statements that it is given.
 const JOB_PATIENCE: Duration = Duration::from_secs(90);
 
-/// One round trip: the lock is taken, and what comes after it sees everything that was committed before.
-const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT FROM head FOR UPDATE";
-const LOOK_AROUND: &str = "SELECT head.position, head.changes, owners.owner IS NULL OR owners.fenced_at IS NOT NULL \
-                           FROM head LEFT JOIN owners ON owners.owner = $1";
 /// A job may make an index, or drop a table: it is given more time than an append.
 const LET_JOBS_TAKE_LONGER: &str = "SET LOCAL statement_timeout = '60s'";
-const CHANGED: &str = "UPDATE head SET changes = changes + 1";
 
 /// The writer's state.
 pub(super) struct Writer {
@@ -245,8 +241,9 @@ impl Writer {
             Some(connection) => connection,
             None => self.sessions.connect().await?,
         };
-        let mut transaction = connection.begin_with(BEGIN).await?;
-        let fenced = self.look_around(&mut transaction).await?;
+        let around = turns::begin(&mut connection, &self.owner).await?;
+        let fenced = around.fenced;
+        self.look_around(&around);
         if fenced && progress.unanswered.is_empty() {
             return Err(Stop::Fenced);
         }
@@ -254,14 +251,14 @@ impl Writer {
             Turn::Appends { appends, .. } => {
                 let at = self.clock.now().trunc_subsecs(6);
                 let Memory { revisions, head, .. } = &mut self.memory;
-                let mut batch = decide(&mut *transaction, revisions, *head, appends.clone(), at).await?;
+                let mut batch = decide(&mut connection, revisions, *head, appends.clone(), at).await?;
                 progress.recognise(&mut batch);
                 batch
             }
             Turn::Job(job) => {
-                sqlx::query(LET_JOBS_TAKE_LONGER).execute(&mut *transaction).await?;
+                sqlx::query(LET_JOBS_TAKE_LONGER).execute(&mut connection).await?;
                 progress.job_ran = true;
-                job.run(&mut SqlConnection::Postgres(&mut transaction)).await?;
+                job.run(&mut SqlConnection::Postgres(&mut connection)).await?;
                 job.batch()
             }
         };
@@ -270,42 +267,45 @@ impl Writer {
             refuse_others(&mut batch, &self.fenced());
         }
         if batch.events.is_empty() && !progress.job_ran {
-            transaction.rollback().await?;
+            turns::give_up(&mut connection).await?;
             self.connection = Some(connection);
             return Ok(batch);
         }
         progress.batch = batch;
-        if !progress.job_ran {
-            self.insert(&mut transaction, progress).await?;
-        } else if progress.batch.events.is_empty() {
-            sqlx::query(CHANGED).execute(&mut *transaction).await?;
-        } else {
-            self.memory.revisions.forget();
-            self.hook.iter().for_each(|hook| hook.prepare(&progress.batch.events));
+        let end = progress.batch.events.last().map(|event| event.position);
+        if end.is_some() {
+            if progress.job_ran {
+                self.memory.revisions.forget();
+                self.hook.iter().for_each(|hook| hook.prepare(&progress.batch.events));
+            } else {
+                self.insert(&mut connection, progress).await?;
+            }
+            self.follow(&mut connection, progress).await?;
         }
-        self.follow(&mut transaction, progress).await?;
         progress.stage = Stage::Commit;
-        transaction.commit().await?;
+        if let Err(error) = turns::commit(&mut connection, end, &self.channel).await {
+            if turns::was_refused(&error) {
+                progress.stage = Stage::BeforeCommit;
+            }
+            return Err(error.into());
+        }
         self.connection = Some(connection);
         self.committed(progress);
         Ok(std::mem::take(&mut progress.batch))
     }
 
-    /// Finds out whether somebody else has written since the last transaction, and where the log ends then; answers
-    /// whether this process is fenced.
-    async fn look_around(&mut self, connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-        let (head, changes, fenced): (i64, i64, bool) =
-            sqlx::query_as(LOOK_AROUND).bind(&self.owner).fetch_one(connection).await?;
-        if self.memory.changes != Some(changes) {
-            self.memory.forget();
-            if let Some(hook) = &self.hook {
-                hook.changed_elsewhere();
-            }
-            self.memory.head = Position(head.unsigned_abs());
-            self.memory.changes = Some(changes);
-            publish(&self.published, self.memory.head);
+    /// Takes note of whether somebody else has written since the last transaction, and of where the log ends then.
+    fn look_around(&mut self, around: &Around) {
+        if self.memory.changes == Some(around.changes) {
+            return;
         }
-        Ok(fenced)
+        self.memory.forget();
+        if let Some(hook) = &self.hook {
+            hook.changed_elsewhere();
+        }
+        self.memory.head = around.head;
+        self.memory.changes = Some(around.changes);
+        publish(&self.published, self.memory.head);
     }
 
     async fn insert(&self, connection: &mut PgConnection, progress: &Progress) -> Result<(), sqlx::Error> {
@@ -316,15 +316,13 @@ impl Writer {
         futures_util::future::join(insert, prepare).await.0
     }
 
-    /// Has the hook follow what was written, and moves the head.
+    /// Has the hook follow what was written.
     async fn follow(&self, connection: &mut PgConnection, progress: &mut Progress) -> Result<(), sqlx::Error> {
-        let events = &progress.batch.events;
-        let Some(last) = events.last().map(|event| event.position) else { return Ok(()) };
         if let Some(hook) = &self.hook {
             progress.hook_called = true;
-            hook.on_append(&mut SqlConnection::Postgres(connection), events).await?;
+            hook.on_append(&mut SqlConnection::Postgres(connection), &progress.batch.events).await?;
         }
-        rows::move_head(connection, last, &self.channel).await
+        Ok(())
     }
 
     /// The COMMIT was answered.
