@@ -12,7 +12,9 @@ use lease_events::seam::{Ids, SystemClock, SystemIds};
 use lease_events::store::{AppendError, Direction, EventStore, Expected};
 use lease_stores::contract::postgres::PostgresPlace;
 use lease_stores::contract::{Place, append, stream};
-use lease_stores::kurrentdb::{Identity, KurrentOptions, KurrentStore, MirrorError, MirroredOptions, MirroredStore};
+use lease_stores::kurrentdb::{
+    Identity, KurrentOptions, KurrentStore, MirrorError, MirroredOptions, MirroredStore, eventstore,
+};
 use lease_stores::postgres::PostgresStore;
 use lease_stores::sqlite::{self, SqliteOptions, SqliteStore};
 use tempfile::TempDir;
@@ -255,4 +257,21 @@ async fn the_other_node_is_followed_when_the_connected_one_dies() {
     assert!(!appended.expect("the other node takes it").repeated);
     store.close().await;
     assert_log(&path, &[0, 1]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_others_write_on_the_server_is_passed_over() {
+    let place = InAFile::new();
+    let address = place.server().await.url();
+    let store = open(&address, &place.path(), false).await.expect("it opens");
+    let others = address.parse().expect("a connection string");
+    let others = eventstore::Client::new(others).expect("a client");
+    for name in ["ledger-of-somebody", "$$ledger-identity", "orders-1"] {
+        let event = eventstore::EventData::json("made", &serde_json::json!({})).expect("JSON");
+        others.append_to_stream(name, &eventstore::AppendToStreamOptions::default(), event).await.expect("taken");
+    }
+    let appended = store.append(append("a", Expected::NoStream, &["one"])).await.expect("the stream is new");
+    assert_eq!(appended.position(), Position(1));
+    store.close().await;
+    assert_log(&place.path(), &[0]).await;
 }

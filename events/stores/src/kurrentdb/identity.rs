@@ -11,8 +11,7 @@ use uuid::Uuid;
 
 use super::KurrentStore;
 
-/// The category of the stream: none of the log's own.
-pub(super) const CATEGORY: &str = "ledger";
+/// The name of the stream, whose category is none of the log's own.
 const STREAM: &str = "ledger-identity";
 const ATTACHED: &str = "ledger-mirror-attached";
 
@@ -34,14 +33,15 @@ struct Attached {
     mirror_id: Uuid,
 }
 
-fn stream() -> StreamId {
-    StreamId::parse(STREAM).expect("it has a category and an id")
-}
-
 impl Identity {
+    /// The stream that says so.
+    pub(super) fn stream() -> StreamId {
+        StreamId::parse(STREAM).expect("it has a category and an id")
+    }
+
     /// What the server of this store says; `None` where it holds no ledger.
     pub async fn find(server: &KurrentStore) -> Result<Option<Self>, ReadError> {
-        let last = server.read_stream(&stream(), u64::MAX, Direction::Backwards, 1).await?;
+        let last = server.read_stream(&Self::stream(), u64::MAX, Direction::Backwards, 1).await?;
         last.first().map(Self::of).transpose()
     }
 
@@ -77,7 +77,7 @@ impl Identity {
             data: serde_json::to_string(&attached).expect("two ids can always be written").into(),
             metadata: "{}".into(),
         };
-        server.append(Append { stream: stream(), expected, events: vec![event] }).await?;
+        server.append(Append { stream: Self::stream(), expected, events: vec![event] }).await?;
         Ok(Self { ledger_id, mirror_id, revision })
     }
 }

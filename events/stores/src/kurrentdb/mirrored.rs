@@ -25,7 +25,7 @@ use uuid::Uuid;
 
 use super::follower::{Expectation, Follower};
 use super::gate::Gate;
-use super::identity::{CATEGORY, Identity};
+use super::identity::Identity;
 use super::{KurrentStore, mirror, writer};
 use crate::sql::{SqlStore, WriterJobError};
 use crate::standing::is_repetition;
@@ -110,7 +110,8 @@ impl MirroredStore {
             }
             behind => Identity::tell(&server, behind, ledger_id, found.id).await?,
         };
-        let follower = Follower::new(server.reader.with(CATEGORY), Arc::clone(&mirror), identity, found.checkpoint);
+        let follower =
+            Follower::new(server.reader.with(Identity::stream()), Arc::clone(&mirror), identity, found.checkpoint);
         let following = tokio::spawn(Arc::clone(&follower).run());
         let store = Self { server, mirror, follower, following: Mutex::new(Some(following)), gate: Gate::new() };
         store.follower.catch_up().await?;

@@ -21,6 +21,8 @@ pub(super) struct Reader {
     pub(super) supervisor: Arc<Supervisor>,
     /// The categories of the log that are ours.
     pub(super) categories: BTreeSet<String>,
+    /// A stream of the log that is taken besides.
+    pub(super) also: Option<StreamId>,
 }
 
 /// Part of the log.
@@ -34,11 +36,10 @@ pub(super) struct Scanned {
 }
 
 impl Reader {
-    /// One that takes another category from the log besides.
-    pub(super) fn with(&self, category: &str) -> Self {
-        let mut categories = self.categories.clone();
-        categories.insert(category.to_owned());
-        Self { supervisor: Arc::clone(&self.supervisor), categories }
+    /// One that takes this stream from the log besides.
+    pub(super) fn with(&self, stream: StreamId) -> Self {
+        let (supervisor, categories) = (Arc::clone(&self.supervisor), self.categories.clone());
+        Self { supervisor, categories, also: Some(stream) }
     }
 
     /// Events of one stream, each with the id of the append that wrote it.
@@ -171,7 +172,9 @@ impl Reader {
         read: impl Iterator<Item = eventstore::RecordedEvent>,
     ) -> Result<Vec<(RecordedEvent, Option<Uuid>)>, Trouble> {
         let ours = read.filter(|read| {
-            read.stream_id.split_once('-').is_some_and(|(category, _)| self.categories.contains(category))
+            let is_ours = |(category, _): (&str, &str)| self.categories.contains(category);
+            read.stream_id.split_once('-').is_some_and(is_ours)
+                || self.also.as_ref().is_some_and(|stream| stream.as_str() == read.stream_id)
         });
         ours.map(|read| Ok(from_server(read)?)).collect()
     }

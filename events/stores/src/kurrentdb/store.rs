@@ -65,8 +65,8 @@ impl KurrentStore {
             categories.extend(CATEGORIES.iter().map(|category| (*category).to_owned()));
         }
 
-        let reader =
-            Reader { supervisor: Arc::new(Supervisor::new(settings)), categories: categories.into_iter().collect() };
+        let (supervisor, categories) = (Arc::new(Supervisor::new(settings)), categories.into_iter().collect());
+        let reader = Reader { supervisor, categories, also: None };
         Ok(Arc::new(Self {
             reader: Arc::new(reader),
             turns: Turns::default(),
