@@ -94,8 +94,9 @@ async fn migrate(global: &Global) -> Result<u8, CliError> {
 }
 
 async fn attach(global: &Global) -> Result<u8, CliError> {
-    let Settings { store, projections, .. } = &global.settings()?;
-    let ledger_id = wiring::attach(&global.settings()?).await?;
+    let settings = global.settings()?;
+    let ledger_id = wiring::attach(&settings).await?;
+    let Settings { store, projections, .. } = &settings;
     if global.json {
         let (store, projections) = (store.to_string(), projections.to_string());
         render::json(&json!({ "store": store, "projections": projections, "ledgerId": ledger_id }))?;

@@ -8,10 +8,10 @@ use lease_events::id::LedgerId;
 use lease_events::record::Position;
 use lease_events::seam::{Ids, SystemClock, SystemIds};
 use lease_stores::copy::Home;
-use lease_stores::postgres::{self, OwnerTimings, PostgresOptions, PostgresStore, Process, processes};
+use lease_stores::postgres::{self, OwnerTimings, PostgresOptions, Process, processes};
 use lease_stores::sealed::{PostgresSealed, SqliteSealed};
 use lease_stores::sql::SqlReader;
-use lease_stores::sqlite::{SqliteOptions, SqliteStore};
+use lease_stores::sqlite::SqliteOptions;
 use uuid::Uuid;
 
 #[cfg(not(feature = "kurrentdb"))]
@@ -137,19 +137,13 @@ async fn postgres(url: &PostgresUrl, role: Role, ids: Arc<dyn Ids>) -> Result<Ho
         ids,
         hook: None,
     };
-    let store = match role {
-        Role::Log => PostgresStore::open(options).await?,
-        Role::Mirror => PostgresStore::open_any(options).await?,
-    };
+    let store = role.postgres(options).await?;
     Ok(Home { ledger_id: store.ledger_id(), sealed: Arc::new(PostgresSealed::new(store.clone())), store })
 }
 
 async fn sqlite(path: &Path, role: Role, ids: Arc<dyn Ids>) -> Result<Home, OpenError> {
     make_folder_of(path)?;
     let options = SqliteOptions { path: path.to_owned(), clock: Arc::new(SystemClock), ids, hook: None };
-    let store = match role {
-        Role::Log => SqliteStore::open(options).await?,
-        Role::Mirror => SqliteStore::open_any(options).await?,
-    };
+    let store = role.sqlite(options).await?;
     Ok(Home { ledger_id: store.ledger_id(), sealed: Arc::new(SqliteSealed::new(store.clone())), store })
 }

@@ -22,6 +22,9 @@ use crate::secrets::settings::SecretSettings;
 /// How long opening waits for a server that is not there yet: one that starts with the same machine takes less.
 const REACH_WITHIN: Duration = Duration::from_mins(1);
 
+/// The pause between two tries: what refuses at once would otherwise be asked all the time.
+const REACH_PAUSE: Duration = Duration::from_secs(1);
+
 /// A server, and what it says of its ledger.
 struct Server {
     store: Arc<KurrentStore>,
@@ -39,6 +42,7 @@ impl Server {
                 Ok(identity) => return Ok(Self { store, identity }),
                 Err(error @ ReadError::Unavailable { .. }) if since.elapsed() < REACH_WITHIN => {
                     tracing::warn!(%error, server = %url, "the KurrentDB server does not answer yet; it is tried again");
+                    tokio::time::sleep(REACH_PAUSE).await;
                 }
                 Err(error) => return Err(OpenError::Mirror(error.into())),
             }

@@ -37,6 +37,24 @@ pub(super) enum Role {
     Mirror,
 }
 
+impl Role {
+    /// Opens a file that is to have it.
+    pub(super) async fn sqlite(self, options: SqliteOptions) -> Result<Arc<SqliteStore>, OpenError> {
+        Ok(match self {
+            Self::Log => SqliteStore::open(options).await?,
+            Self::Mirror => SqliteStore::open_any(options).await?,
+        })
+    }
+
+    /// Opens a database that is to have it.
+    pub(super) async fn postgres(self, options: PostgresOptions) -> Result<Arc<PostgresStore>, OpenError> {
+        Ok(match self {
+            Self::Log => PostgresStore::open(options).await?,
+            Self::Mirror => PostgresStore::open_any(options).await?,
+        })
+    }
+}
+
 /// A SQL store that was opened for a ledger.
 pub(super) struct SqlHome {
     pub(super) ledger_id: LedgerId,
@@ -53,10 +71,7 @@ impl SqlHome {
         let projections = SqlProjections::new_standard(Database::Sqlite);
         let (clock, hook) = (Arc::clone(&seams.clock), Some(projections.clone() as _));
         let options = SqliteOptions { path: path.to_owned(), clock, ids, hook };
-        let store = match role {
-            Role::Log => SqliteStore::open(options).await?,
-            Role::Mirror => SqliteStore::open_any(options).await?,
-        };
+        let store = role.sqlite(options).await?;
         let sealed = Arc::new(SqliteSealed::new(Arc::clone(&store)));
         Ok(Self { ledger_id: store.ledger_id(), store, sealed, projections, shared: None })
     }
@@ -78,10 +93,7 @@ impl SqlHome {
             ids,
             hook: Some(projections.clone()),
         };
-        let store = match role {
-            Role::Log => PostgresStore::open(options).await?,
-            Role::Mirror => PostgresStore::open_any(options).await?,
-        };
+        let store = role.postgres(options).await?;
         let sealed = Arc::new(PostgresSealed::new(Arc::clone(&store)));
         let (ledger_id, shared) = (store.ledger_id(), Some(Arc::clone(&store)));
         Ok(Self { ledger_id, store, sealed, projections, shared })

@@ -3,11 +3,10 @@
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
-use lease_events::id::CompanyId;
 use lease_events::record::{CATEGORIES, Position, RecordedEvent};
 use lease_events::store::{Direction, EventStore, READ_EVENTS_MAX};
 use lease_ledger::esdb::MetadataOf;
-use lease_stores::kurrentdb::metadata::unstamped;
+use lease_stores::kurrentdb::metadata::{Stamp, unstamped};
 use lease_stores::memory::MemoryStore;
 use tokio::runtime::Runtime;
 
@@ -80,7 +79,7 @@ impl EventServer {
     fn as_sent(&self, event: &RecordedEvent) -> RecordedEvent {
         let sent = (self.metadata)(event);
         let (stamp, metadata) = unstamped(std::str::from_utf8(&sent).expect("a text")).expect("a ledger's");
-        let (company_id, schema_version): (CompanyId, u16) = (stamp.company_id, stamp.schema_version);
-        RecordedEvent { company_id, schema_version, recorded_at: stamp.recorded_at, metadata, ..event.clone() }
+        let Stamp { company_id, schema_version, recorded_at, .. } = stamp;
+        RecordedEvent { company_id, schema_version, recorded_at, metadata, ..event.clone() }
     }
 }

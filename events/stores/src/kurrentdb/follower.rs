@@ -21,21 +21,17 @@ use super::identity::Identity;
 use super::mirror::MirrorPage;
 use super::reader::Reader;
 use super::store::CLOSED;
+use super::subscribe::{LOOK_AGAIN_FIRST, LOOK_AGAIN_MAX, PAGE_EVENTS};
 use super::supervisor::Trouble;
 use crate::sql::{SqlStore, WriterJobError};
 
-/// Events taken at a time.
-const PAGE_EVENTS: usize = 256;
-/// How long to wait before looking again, after something was found; twice as long each time nothing is.
-const LOOK_AGAIN_FIRST: Duration = Duration::from_millis(20);
-const LOOK_AGAIN_MAX: Duration = Duration::from_secs(1);
 /// The pause after a round that failed.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// How long somebody waits for the follower: above what its own calls of the server may take.
 const WAIT_WITHIN: Duration = Duration::from_secs(30);
 
 /// How far the follower is.
-#[derive(Clone, Default)]
+#[derive(Default)]
 struct Progress {
     /// All up to here is in the mirror.
     reached: Position,

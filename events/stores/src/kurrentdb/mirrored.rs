@@ -125,12 +125,6 @@ impl MirroredStore {
         self.follower.replaced()
     }
 
-    /// The mirror.
-    #[must_use]
-    pub fn mirror(&self) -> &Arc<dyn SqlStore> {
-        &self.mirror
-    }
-
     fn check(&self) -> Result<(), AppendError> {
         if *self.follower.replaced().borrow() {
             return Err(AppendError::Fenced { owner: "its projections are kept elsewhere".to_owned() });

@@ -19,10 +19,10 @@ use super::store::CLOSED;
 use super::supervisor::Trouble;
 
 /// Events taken at a time: a slow subscriber holds no more than this.
-const PAGE_EVENTS: usize = 256;
+pub(super) const PAGE_EVENTS: usize = 256;
 /// How long to wait before looking again, after something was found; twice as long each time nothing is.
-const LOOK_AGAIN_FIRST: Duration = Duration::from_millis(20);
-const LOOK_AGAIN_MAX: Duration = Duration::from_secs(1);
+pub(super) const LOOK_AGAIN_FIRST: Duration = Duration::from_millis(20);
+pub(super) const LOOK_AGAIN_MAX: Duration = Duration::from_secs(1);
 
 /// What wakes and ends subscriptions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
